@@ -1,0 +1,1 @@
+"""The services of Ballast; they meet on the wire only."""

@@ -1,0 +1,1 @@
+"""Whole-system programs: they may import any domain, and nobody imports them."""

@@ -1,0 +1,9 @@
+"""Faults of the private broker: BrokerFault; ToolMissing, when the machine lacks a tool (one clear line, exit status 2)."""
+
+
+class BrokerFault(RuntimeError):
+    """The broker did not start, or its directory is in use."""
+
+
+class ToolMissing(BrokerFault):
+    """A tool that the user must install is absent or too old; the message says how."""
