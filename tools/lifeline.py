@@ -1,7 +1,8 @@
 """Runs a command that never outlives the process that started it, even when that one is killed with SIGKILL.
 
-`python -m tools.lifeline COMMAND ...`: on Linux the kernel is told to kill the command when its parent thread ends, and the command then replaces
-this process, so its process id is the one the caller sees. Elsewhere this process stays, passes signals on, and watches its parent.
+`python -m tools.lifeline COMMAND ...`: on Linux the kernel is told to kill the command when its parent thread ends,
+and the command then replaces this process, so its process id is the one the caller sees. Elsewhere this process stays,
+passes signals on, and watches its parent.
 """
 
 import ctypes
@@ -17,7 +18,7 @@ _POLL_SECONDS = 0.2
 
 
 def lifeline(*command: str) -> list[str]:
-    """The argument list that runs `command` bound to the calling thread's life; start it from a thread that lives as long as the command may."""
+    """The argument list that runs `command` bound to the life of the thread that starts it."""
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 

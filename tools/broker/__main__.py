@@ -1,4 +1,4 @@
-"""`python -m tools.broker run` keeps a private broker until Ctrl-C; `python -m tools.broker jars` only fetches Kafka."""
+"""`python -m tools.broker run` keeps a private broker until Ctrl-C; `... jars` only fetches Kafka."""
 
 import argparse
 import signal
@@ -24,7 +24,9 @@ def main() -> int:
     """Exit status: 0 when stopped, 2 when a tool is missing or the broker cannot start."""
     parser = argparse.ArgumentParser(prog="python -m tools.broker", description=__doc__)
     parser.add_argument("command", choices=["run", "jars"])
-    parser.add_argument("--directory", type=Path, default=REPOSITORY / ".run" / "broker", help="data and logs (default .run/broker)")
+    parser.add_argument(
+        "--directory", type=Path, default=REPOSITORY / ".run" / "broker", help="data and logs (default .run/broker)"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.command == "run":

@@ -17,7 +17,11 @@ def _to_stderr(line: str) -> None:
 
 @contextmanager
 def kafka_for(directory: Path, *, say: Callable[[str], None] = _to_stderr) -> Iterator[str]:
-    """Bootstrap address of the cluster in BALLAST_KAFKA_BOOTSTRAP when set, else of a private broker under `directory` that lives as long as the block.
+    """Bootstrap address of the cluster in BALLAST_KAFKA_BOOTSTRAP when set, else of a private broker.
+
+    Args:
+        directory: where the private broker, which lives as long as the block, keeps its data and logs.
+        say: takes the one line that tells which was chosen.
 
     Raises: ToolMissing, BrokerFault.
     """

@@ -34,6 +34,8 @@ def server_properties(*, broker_port: int, controller_port: int, data: Path) -> 
         "queued.max.request.bytes": 128 * _MIB,
         # Replayed marks are of 2017: retention by a producer's time would delete them at once.
         "log.message.timestamp.type": "LogAppendTime",
+        # A deleted topic leaves the disk at once; tests delete all of them.
+        "log.segment.delete.delay.ms": 1000,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 6000,
         # Sized for 512 MB of heap and two cores.

@@ -1,4 +1,4 @@
-"""Faults of the private broker: BrokerFault; ToolMissing, when the machine lacks a tool (one clear line, exit status 2)."""
+"""Faults of the private broker: BrokerFault > ToolMissing. A program prints the message and exits with 2."""
 
 
 class BrokerFault(RuntimeError):

@@ -24,7 +24,14 @@ _STARTS_MAX = 3
 _READY_SECONDS_MAX = 60.0
 _STOP_SECONDS_MAX = 10.0
 _POLL_SECONDS = 0.1
-_SERVER_JVM = ["-Xms128m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:+ExitOnOutOfMemoryError"]
+_SERVER_JVM = [
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:MaxDirectMemorySize=256m",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:+ExitOnOutOfMemoryError",
+]
 _TOOL_JVM = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
@@ -61,10 +68,12 @@ class Broker:
             self.stop()
             raise
         self.stop()
-        raise BrokerFault(f"Kafka did not start in {_STARTS_MAX} attempts; its log is {self.directory / 'logs' / 'kafka.log'}")
+        raise BrokerFault(
+            f"Kafka did not start in {_STARTS_MAX} attempts; its log is {self.directory / 'logs' / 'kafka.log'}"
+        )
 
     def stop(self) -> None:
-        """Returns when the process is gone and the directory free; data and logs stay for reading until the next start."""
+        """Returns when the process is gone and its directory free; data and logs stay until the next start."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(signal.SIGTERM)
@@ -81,7 +90,9 @@ class Broker:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _take_directory(self) -> None:
@@ -99,15 +110,36 @@ class Broker:
         properties = self._write_configuration()
         logging = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = [command, *_TOOL_JVM, logging, "-cp", path, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        tool = [
+            command,
+            *_TOOL_JVM,
+            logging,
+            "-cp",
+            path,
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster,
+            "-c",
+            str(properties),
+        ]
         server = [command, *_SERVER_JVM, logging, "-cp", path, "kafka.Kafka", str(properties)]
-        with (self.directory / "logs" / "console.log").open("ab") as console:
-            # A session of its own: Ctrl-C in the terminal reaches our process only, which then stops the broker in its own time.
-            formatted = subprocess.run(lifeline(*tool), cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, check=False)
-            if formatted.returncode != 0:
-                raise BrokerFault(f"Kafka's storage could not be formatted; see {console.name}")
-            self._process = subprocess.Popen(lifeline(*server), cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True)
+        if self._spawn(tool).wait() != 0:
+            raise BrokerFault(f"Kafka's storage could not be formatted; see {self.directory / 'logs' / 'console.log'}")
+        self._process = self._spawn(server)
         return self._await_ready(self._process)
+
+    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with (self.directory / "logs" / "console.log").open("ab") as console:
+            # A session of its own: Ctrl-C in the terminal reaches our process, which stops the broker in its own time.
+            return subprocess.Popen(
+                lifeline(*command),
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
 
     def _write_configuration(self) -> Path:
         data, logs = self.directory / "data", self.directory / "logs"
@@ -130,7 +162,9 @@ class Broker:
             if _answers_metadata(self.bootstrap):
                 return True
             time.sleep(_POLL_SECONDS)
-        raise BrokerFault(f"Kafka was not ready within {_READY_SECONDS_MAX:.0f} s; its log is {self.directory / 'logs' / 'kafka.log'}")
+        raise BrokerFault(
+            f"Kafka was not ready within {_READY_SECONDS_MAX:.0f} s; its log is {self.directory / 'logs' / 'kafka.log'}"
+        )
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Programs of others: they know Ballast by its wire contract only."""
