@@ -1,0 +1,241 @@
+"""Domain parameters as plain values: what an asset, instrument, venue, pool or margin model is. Loading lives in config.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from libs.common.ids import AssetId, InstrumentId, VenueId
+from libs.common.units import Lots, Ppm, Rate12, Units, UnixNs
+
+
+class InstrumentKind(IntEnum):
+    """What a fill of the instrument does."""
+
+    SPOT = 1  # exchanges base against quote
+    LINEAR_PERP = 2  # variation in the quote asset, linear in price
+    INVERSE_PERP = 3  # variation in the base asset, linear in 1/price
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """An asset.
+
+    Args:
+        decimals: units are 10^-decimals.
+        price_instrument: spot instrument whose mark is its USD price; None for USD itself, worth 1.
+    """
+
+    id: AssetId
+    symbol: str
+    decimals: int
+    price_instrument: InstrumentId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """An instrument.
+
+    Args:
+        underlying: the base asset.
+        settlement: quote asset of spot and linear perps, base asset of inverse perps.
+        base_units_per_lot: units of the base asset in one lot (inverse perps: 0).
+        price_exponent: a price p means p·10^exponent quote per base.
+        c_num, c_den: exact ratio c. Spot and linear: settlement units per lot per integer price step.
+            Inverse: value of a lot is c/p settlement units at integer price p.
+        max_order_lots: bound of one order.
+        max_price: bound of a price.
+    """
+
+    id: InstrumentId
+    symbol: str
+    kind: InstrumentKind
+    underlying: AssetId
+    quote: AssetId
+    settlement: AssetId
+    base_units_per_lot: int
+    price_exponent: int
+    c_num: int
+    c_den: int
+    max_order_lots: Lots
+    max_price: int
+
+    @property
+    def is_margined(self) -> bool:
+        """Holds lots and variation instead of exchanging assets."""
+        return self.kind is not InstrumentKind.SPOT
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """A venue and what it trades."""
+
+    id: VenueId
+    name: str
+    instruments: tuple[InstrumentId, ...]
+    taker_fee: Ppm
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A lending pool: kinked rate curve (Aave v3 form), rates a year in 10^-12."""
+
+    asset: AssetId
+    optimal_utilisation: Ppm
+    base_rate: Rate12
+    slope_below: Rate12
+    slope_above: Rate12
+    reserve_factor: Ppm
+    overdraft_penalty: Rate12
+    dust: Units
+
+
+@dataclass(frozen=True, slots=True)
+class AssetRisk:
+    """Scan ranges and liquidity of one underlying.
+
+    Args:
+        sigma: volatility a year.
+        initial_z, initial_horizon_s: IM range is z·sigma·sqrt(horizon).
+        maintenance_z, maintenance_horizon_s: the same for MM.
+        half_spread: cost of crossing, on notional.
+        impact: cost of liquidating one day's volume, on notional; scales with the square root of size.
+        daily_volume_usd: whole USD a day.
+    """
+
+    asset: AssetId
+    sigma: Ppm
+    initial_z: Ppm
+    initial_horizon_s: int
+    maintenance_z: Ppm
+    maintenance_horizon_s: int
+    half_spread: Ppm
+    impact: Ppm
+    daily_volume_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class JointStress:
+    """A named move of several assets at once, in 10^-6 of their price; a floor of the scan."""
+
+    name: str
+    moves: tuple[tuple[AssetId, Ppm], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MarginModel:
+    """The house margin of design §4.
+
+    Args:
+        blend: λ, share of the joint worst case.
+        initial_over_maintenance: ρ, at least 1.1.
+        grid: spot moves as shares of the range, -1 .. 1, with 0.
+        withdrawal_notional: share of net notional per underlying that must stay.
+    """
+
+    blend: Ppm
+    initial_over_maintenance: Ppm
+    grid: tuple[Ppm, ...]
+    withdrawal_notional: Ppm
+    assets: tuple[AssetRisk, ...]
+    stresses: tuple[JointStress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceGuard:
+    """The interim guard of marks.
+
+    Args:
+        band: widest gap between two sources, on their middle.
+        max_age_ns: source times older than that do not count.
+        slow_per_10min: how fast the slow mark may follow.
+    """
+
+    band: Ppm
+    max_age_ns: int
+    slow_per_10min: Ppm
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRules:
+    """Bounds and horizons of the ledger."""
+
+    verdict_validity_ns: int
+    send_by_ns: int
+    open_orders_max: int
+    accounts_per_entity_max: int
+    key_horizon_ns: int
+    client_keys_max: int
+    session_outcomes: int
+    liquidation_fee: Ppm
+    index_step_max: Ppm
+    step_orders_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiquidationRules:
+    """How an episode is worked off.
+
+    Args:
+        target: b, equity aimed at over initial margin.
+        participation: share of displayed depth one step may take.
+        collar: worst price against the mark.
+        steps_max: steps of one episode before a person is called.
+    """
+
+    target: Ppm
+    participation: Ppm
+    collar: Ppm
+    steps_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When periodic things happen, in run time."""
+
+    interest_every_ns: int
+    funding_every_ns: int
+    funding_rate: Rate12  # a tick, the interest component of the funding rate
+    settle_every_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalRule:
+    """A named principal with a role other than client: 'custodian' or 'service'."""
+
+    id: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """One whole, validated parameter set."""
+
+    partitions: int
+    assets: tuple[Asset, ...]
+    instruments: tuple[Instrument, ...]
+    venues: tuple[Venue, ...]
+    pools: tuple[Pool, ...]
+    margin: MarginModel
+    prices: PriceGuard
+    ledger: LedgerRules
+    liquidation: LiquidationRules
+    schedule: Schedule
+    principals: tuple[PrincipalRule, ...]
+    genesis_ns: UnixNs  # run time before which nothing happens
+
+    def asset(self, asset: int) -> Asset | None:
+        """The asset of this id."""
+        return next((one for one in self.assets if one.id == asset), None)
+
+    def instrument(self, instrument: int) -> Instrument | None:
+        """The instrument of this id."""
+        return next((one for one in self.instruments if one.id == instrument), None)
+
+    def venue(self, venue: int) -> Venue | None:
+        """The venue of this id."""
+        return next((one for one in self.venues if one.id == venue), None)
+
+    def pool(self, asset: int) -> Pool | None:
+        """The pool of this asset."""
+        return next((one for one in self.pools if one.asset == asset), None)
