@@ -286,8 +286,12 @@ def _parameters(block: ConfigBlock) -> p.Parameters:
     return p.Parameters(
         partitions=block.partitions,
         assets=tuple(
-            p.Asset(asset_ids[a.symbol], a.symbol, a.decimals,
-                    instrument_ids[a.price_instrument] if a.price_instrument else None)
+            p.Asset(
+                asset_ids[a.symbol],
+                a.symbol,
+                a.decimals,
+                instrument_ids[a.price_instrument] if a.price_instrument else None,
+            )
             for a in block.assets
         ),
         instruments=tuple(_instrument(one, assets) for one in block.instruments),
@@ -297,8 +301,9 @@ def _parameters(block: ConfigBlock) -> p.Parameters:
         ),
         pools=tuple(_pools(block.pools, assets)),
         margin=_margin(block.margin, asset_ids),
-        prices=p.PriceGuard(_ppm(block.prices.band), block.prices.max_age_s * SECOND_NS,
-                            _ppm(block.prices.slow_per_10min)),
+        prices=p.PriceGuard(
+            _ppm(block.prices.band), block.prices.max_age_s * SECOND_NS, _ppm(block.prices.slow_per_10min)
+        ),
         ledger=p.LedgerRules(
             verdict_validity_ns=ledger.verdict_validity_s * SECOND_NS,
             send_by_ns=ledger.send_by_s * SECOND_NS,
@@ -311,10 +316,18 @@ def _parameters(block: ConfigBlock) -> p.Parameters:
             index_step_max=_ppm(ledger.index_step_max),
             step_orders_max=ledger.step_orders_max,
         ),
-        liquidation=p.LiquidationRules(_ppm(block.liquidation.target), _ppm(block.liquidation.participation),
-                                       _ppm(block.liquidation.collar), block.liquidation.steps_max),
-        schedule=p.Schedule(schedule.interest_every_s * SECOND_NS, schedule.funding_every_s * SECOND_NS,
-                            _rate(schedule.funding_rate), schedule.settle_every_s * SECOND_NS),
+        liquidation=p.LiquidationRules(
+            _ppm(block.liquidation.target),
+            _ppm(block.liquidation.participation),
+            _ppm(block.liquidation.collar),
+            block.liquidation.steps_max,
+        ),
+        schedule=p.Schedule(
+            schedule.interest_every_s * SECOND_NS,
+            schedule.funding_every_s * SECOND_NS,
+            _rate(schedule.funding_rate),
+            schedule.settle_every_s * SECOND_NS,
+        ),
         principals=tuple(p.PrincipalRule(one.id, one.role) for one in block.principals),
         genesis_ns=UnixNs(block.genesis_s * SECOND_NS),
     )
@@ -323,9 +336,16 @@ def _parameters(block: ConfigBlock) -> p.Parameters:
 def _pools(blocks: Iterable[PoolBlock], assets: dict[str, AssetBlock]) -> Iterable[p.Pool]:
     for one in blocks:
         asset = assets[one.asset]
-        yield p.Pool(AssetId(asset.id), _ppm(one.optimal_utilisation), _rate(one.base_rate), _rate(one.slope_below),
-                     _rate(one.slope_above), _ppm(one.reserve_factor), _rate(one.overdraft_penalty),
-                     to_units(one.dust, asset.decimals))
+        yield p.Pool(
+            AssetId(asset.id),
+            _ppm(one.optimal_utilisation),
+            _rate(one.base_rate),
+            _rate(one.slope_below),
+            _rate(one.slope_above),
+            _ppm(one.reserve_factor),
+            _rate(one.overdraft_penalty),
+            to_units(one.dust, asset.decimals),
+        )
 
 
 def _margin(block: MarginBlock, asset_ids: dict[str, AssetId]) -> p.MarginModel:
@@ -335,9 +355,17 @@ def _margin(block: MarginBlock, asset_ids: dict[str, AssetId]) -> p.MarginModel:
         grid=tuple(_ppm(point) for point in block.grid),
         withdrawal_notional=_ppm(block.withdrawal_notional),
         assets=tuple(
-            p.AssetRisk(asset_ids[r.asset], _ppm(r.sigma), _ppm(r.initial_z), r.initial_horizon_s,
-                        _ppm(r.maintenance_z), r.maintenance_horizon_s, _ppm(r.half_spread), _ppm(r.impact),
-                        r.daily_volume_usd)
+            p.AssetRisk(
+                asset_ids[r.asset],
+                _ppm(r.sigma),
+                _ppm(r.initial_z),
+                r.initial_horizon_s,
+                _ppm(r.maintenance_z),
+                r.maintenance_horizon_s,
+                _ppm(r.half_spread),
+                _ppm(r.impact),
+                r.daily_volume_usd,
+            )
             for r in block.assets
         ),
         stresses=tuple(
@@ -365,9 +393,18 @@ def _instrument(one: InstrumentBlock, assets: dict[str, AssetBlock]) -> p.Instru
         shrink = _gcd(c_num, c_den)
         c_num, c_den = c_num // shrink, c_den // shrink
     return p.Instrument(
-        id=InstrumentId(one.id), symbol=one.symbol, kind=kind, underlying=AssetId(base.id), quote=AssetId(quote.id),
-        settlement=AssetId(base.id if inverse else quote.id), base_units_per_lot=base_units, price_exponent=exponent,
-        c_num=c_num, c_den=c_den, max_order_lots=Lots(one.max_order_lots), max_price=highest,
+        id=InstrumentId(one.id),
+        symbol=one.symbol,
+        kind=kind,
+        underlying=AssetId(base.id),
+        quote=AssetId(quote.id),
+        settlement=AssetId(base.id if inverse else quote.id),
+        base_units_per_lot=base_units,
+        price_exponent=exponent,
+        c_num=c_num,
+        c_den=c_den,
+        max_order_lots=Lots(one.max_order_lots),
+        max_price=highest,
     )
 
 

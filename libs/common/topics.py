@@ -69,6 +69,4 @@ RATES = Topic("interest.rates.v1", 1, Retention.KEEP, "ballast.events.v1.RateDec
 CONTROL = Topic("control.v1", 1, Retention.KEEP, "ballast.events.v1.ControlBody", chained=True)
 
 TOPICS = (QUOTES, MARKS, LIQUIDITY, COMMANDS, JOURNAL, ACCOUNTS, MARGIN, PLANS, RATES, CONTROL)
-DEAD_TOPICS = tuple(
-    Topic(topic.dead, 1, Retention.KEEP, "ballast.events.v1.DeadLetter") for topic in TOPICS
-)
+DEAD_TOPICS = tuple(Topic(topic.dead, 1, Retention.KEEP, "ballast.events.v1.DeadLetter") for topic in TOPICS)
