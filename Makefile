@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test check integration proto proto-image locks data clean
+.PHONY: help demo test check lint types imports wire unit integration proto proto-image locks data clean
 
 # Options of a command: make demo ARGS="--speed 100".
 ARGS ?=
@@ -11,7 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A child of make that must not outlive it, whatever signal ends make: the kernel kills it with its parent.
 BOUND := exec $(BIN)/python -m tools.lifeline
-PIP := exec $(BIN)/python -m tools.lifeline $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
+PIP := $(BOUND) $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
+RESOLVE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
+# What the demo needs: every extra but dev.
+RUNTIME_EXTRAS := price_ingestion collateral_management risk_evaluation liquidation_execution interest_accrual \
+    venue_gateway build demo
 
 export PYTHONPATH := $(CURDIR):$(CURDIR)/build/gen
 export MYPYPATH := $(CURDIR)/build/gen
@@ -22,15 +26,25 @@ help: ## list the commands
 demo: $(VENV)/.runtime proto ## the whole loop on real prices: broker, services, venues, crashes, reconciliation
 	@$(BOUND) $(BIN)/python -m tools.demo $(ARGS)
 
-test: check integration ## every check: make check, then the stories on a real broker
+test: check integration ## every check: make check, then make integration
 
-check: $(VENV)/.dev proto ## what needs no broker: lint, types, imports, wire contract, unit tests (under a minute)
-	@$(BOUND) $(BIN)/ruff check --quiet .
-	@$(BOUND) $(BIN)/ruff format --check --quiet .
+check: lint types imports wire unit ## what needs no broker: the five next checks (under a minute in all)
+
+lint: $(VENV)/.dev ## style and form of the code (ruff)
+	@$(BOUND) $(BIN)/ruff check .
+	@$(BOUND) $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev proto ## types (mypy --strict)
 	@$(BOUND) $(BIN)/mypy
+
+imports: $(VENV)/.dev ## the walls between services and layers (import-linter)
 	@$(BOUND) $(BIN)/lint-imports --no-logo
+
+wire: $(VENV)/.dev ## the wire contract: form, and nothing broken since proto/v1.binpb (buf)
 	@$(BOUND) $(BIN)/buf lint
 	@$(BOUND) $(BIN)/python -m tools.proto breaking
+
+unit: $(VENV)/.dev proto ## tests without a broker
 	@$(BOUND) $(BIN)/python -m pytest --ignore=tests/integration $(ARGS)
 
 integration: $(VENV)/.dev proto ## the stories of tests/integration on a real broker
@@ -44,10 +58,8 @@ proto-image: $(VENV)/.dev ## renew proto/v1.binpb, what buf breaking compares wi
 
 locks: ## resolve pyproject.toml into the two hash-pinned locks (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make locks needs uv (pipx install uv)" >&2; exit 2; }
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	    --all-extras $(LOCK_WITHOUT_DEV) pyproject.toml --output-file requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	    --all-extras --constraint requirements.lock pyproject.toml --output-file requirements-dev.lock
+	$(RESOLVE) $(RUNTIME_EXTRAS:%=--extra %) --output-file requirements.lock
+	$(RESOLVE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
 data: $(VENV)/.runtime ## rebuild the recorded prices in data/ from their published source
 	@$(BOUND) $(BIN)/python -m tools.data $(ARGS)
