@@ -71,10 +71,11 @@ clean: ## remove everything that was built or run, .venv too
 $(VENV)/.made:
 	@for each in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	    if $$each -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-	        $$each -m venv $(VENV) && touch $@ && exit 0; \
+	        exec $$each -c 'import pathlib, venv; venv.main(["$(VENV)"]); pathlib.Path("$@").touch()'; \
 	    fi; \
 	done; \
-	echo "Python 3.11 or newer with venv is needed and was not found (Debian/Ubuntu: apt-get install python3 python3-venv; macOS: brew install python@3.13)" >&2; \
+	echo "Python 3.11 or newer with venv is needed and was not found" \
+	    "(Debian/Ubuntu: apt-get install python3 python3-venv; macOS: brew install python@3.13)" >&2; \
 	exit 2
 
 $(VENV)/.runtime: $(VENV)/.made requirements.lock

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from libs.common.topics import BATCH_BYTES_MAX, DEAD_TOPICS, FRAME_BYTES_MAX, JOURNAL, TOPICS
 from tools.broker import Broker, BrokerFault
+from tools.lifeline import lifeline
 from tools.topics import create_topics, delete_topics, existing_topics
 
 _FRAME_BYTES = 6 * 1024 * 1024
@@ -56,7 +57,7 @@ async def test_deleted_topics_can_be_created_again_and_are_empty(fresh_kafka: st
 
 
 def _run_broker(directory: Path, repository: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tools.broker", "run", "--directory", str(directory)]
+    command = lifeline(sys.executable, "-m", "tools.broker", "run", "--directory", str(directory))
     return subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, text=True)
 
 
