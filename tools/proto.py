@@ -71,7 +71,8 @@ def generate() -> int:
         print(f"proto: no .proto file under {_SOURCES}", file=sys.stderr)
         return 1
     _GENERATED.mkdir(parents=True, exist_ok=True)
-    with (_GENERATED.parent / "gen.lock").open("w") as lock:
+    # One at a time; the kernel drops this lock with the process.
+    with (_REPOSITORY / "buf.yaml").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp, wanted = _GENERATED / "protos.sha256", _fingerprint(protos)
         if stamp.is_file() and stamp.read_text() == wanted:

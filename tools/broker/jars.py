@@ -44,7 +44,8 @@ def classpath() -> str:
     pom = REPOSITORY / "pom.xml"
     wanted = hashlib.sha256(pom.read_bytes()).hexdigest()
     _JARS.parent.mkdir(parents=True, exist_ok=True)
-    with (_JARS.parent / "kafka.lock").open("w") as lock:
+    # One at a time; the kernel drops this lock with the process.
+    with pom.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = _JARS / "pom.sha256"
         if not stamp.is_file() or stamp.read_text() != wanted:

@@ -1,6 +1,7 @@
 """The private broker as an operating-system process: formatted, started, awaited, stopped."""
 
 import fcntl
+import os
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from tools.broker.config import log4j_properties, server_properties
 from tools.broker.errors import BrokerFault
@@ -44,7 +45,7 @@ class Broker:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
         self.bootstrap = ""
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -83,7 +84,7 @@ class Broker:
                 process.kill()
                 process.wait()
         if self._lock is not None:
-            self._lock.close()
+            os.close(self._lock)
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -97,14 +98,14 @@ class Broker:
 
     def _take_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        # The kernel drops this lock with the process, so no run finds one left behind.
-        lock = (self.directory / "lock").open("w")
+        # The kernel drops a lock on the directory itself with the process: no run leaves one, no file stands for it.
+        descriptor = os.open(self.directory, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            lock.close()
+            os.close(descriptor)
             raise BrokerFault(f"another run is using {self.directory}; stop it first") from error
-        self._lock = lock
+        self._lock = descriptor
 
     def _start_once(self, command: str, path: str) -> bool:
         properties = self._write_configuration()
