@@ -1,0 +1,195 @@
+"""Records on the wire: their headers, decoding that names what is wrong, and the dead-letter topics."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from google.protobuf.message import DecodeError, Message
+
+from ballast.events.v1 import dead_letter_pb2
+from libs.common.errors import BallastError, Fault
+from libs.common.topics import BATCH_BYTES_MAX, FRAME_BYTES_MAX, Topic
+
+GENERATION = 1
+
+_LOG = logging.getLogger("ballast.codec")
+_M = TypeVar("_M", bound=Message)
+
+
+class Undecodable(BallastError):
+    """A record that cannot be taken; `reason` goes to the dead-letter topic."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Record(Protocol):
+    """What is used of a Kafka record."""
+
+    @property
+    def partition(self) -> int:
+        """Partition it was read from."""
+
+    @property
+    def offset(self) -> int:
+        """Offset it was read at."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value; None is a tombstone."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Its headers."""
+
+
+def headers(
+    *,
+    wall_ns: int,
+    event_id: bytes | None = None,
+    cause: bytes | None = None,
+    trace: bytes | None = None,
+    stamps: Mapping[str, int] | None = None,
+    **named_stamps: int,
+) -> list[tuple[str, bytes]]:
+    """Headers of a record: ids in hex, generation and stamps (wall times in ns) in decimal."""
+    pairs = [("generation", b"%d" % GENERATION), ("wall_ns", b"%d" % wall_ns)]
+    ids = (("event_id", event_id), ("cause", cause), ("trace", trace))
+    pairs += [(name, value.hex().encode()) for name, value in ids if value is not None]
+    pairs += [(name, b"%d" % value) for name, value in {**(stamps or {}), **named_stamps}.items()]
+    return pairs
+
+
+def header_map(record: Record) -> dict[str, bytes]:
+    """The headers of a record by name; of a repeated name the last one."""
+    return dict(record.headers or ())
+
+
+def stamp(found: dict[str, bytes], name: str) -> int:
+    """A decimal header, 0 when it is absent or no number: stamps are for measuring, never for deciding."""
+    text = found.get(name, b"")
+    return int(text) if text.isdigit() and len(text) < 20 else 0
+
+
+def decode(message_type: type[_M], record: Record, *, bytes_max: int = FRAME_BYTES_MAX) -> _M:
+    """The message of a record.
+
+    Raises:
+        Undecodable: newer generation, no value, too large, or no such message.
+    """
+    generation = header_map(record).get("generation", b"%d" % GENERATION)
+    if not generation.isdigit() or len(generation) > 9 or int(generation) > GENERATION:
+        text = generation[:20].decode("ascii", "replace")
+        raise Undecodable(f"expected generation at most {GENERATION}, was {text}; this release is too old for it")
+    if record.value is None:
+        raise Undecodable(f"expected a {message_type.DESCRIPTOR.full_name}, was a record without value")
+    if len(record.value) > bytes_max:
+        raise Undecodable(f"expected at most {bytes_max} bytes, was {len(record.value)}")
+    try:
+        return message_type.FromString(record.value)
+    except DecodeError as error:
+        raise Undecodable(f"expected a {message_type.DESCRIPTOR.full_name}, was other bytes: {error}") from error
+
+
+async def start_producer(*, bootstrap: str, client_id: str, linger_ms: int = 0) -> AIOKafkaProducer:
+    """A started idempotent producer with every option of ours stated; the caller stops it.
+
+    Raises:
+        Fault: the broker is not reached.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id=client_id,
+        enable_idempotence=True,
+        acks="all",
+        linger_ms=linger_ms,
+        max_request_size=FRAME_BYTES_MAX,
+        max_batch_size=BATCH_BYTES_MAX,
+        compression_type=None,
+        request_timeout_ms=10_000,
+        retry_backoff_ms=50,
+        metadata_max_age_ms=60_000,
+    )
+    try:
+        await producer.start()
+    except KafkaError as error:
+        await producer.stop()
+        raise Fault(f"{client_id}: broker {bootstrap} not reached: {error}") from error
+    return producer
+
+
+class DeadLetters:
+    """Puts records that could not be taken on `<topic>.dead`, where they page someone.
+
+    Args:
+        service: name of the service that gives up on them.
+    """
+
+    def __init__(self, *, bootstrap: str, client_id: str, service: str) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._service = service
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Returns when the broker is reached. Raises Fault when it is not."""
+        self._producer = await start_producer(bootstrap=self._bootstrap, client_id=self._client_id)
+
+    async def stop(self) -> None:
+        """Returns when everything is sent and closed."""
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def put(self, record: Record, *, topic: Topic, reason: str) -> None:
+        """Returns when the record is on the dead-letter topic with its reason. Raises Fault when it cannot be."""
+        if self._producer is None:
+            raise Fault("dead letters: not started")
+        letter = _letter(record, topic=topic.name, reason=reason, service=self._service)
+        try:
+            await self._producer.send_and_wait(
+                topic.dead, letter.SerializeToString(), partition=0, headers=headers(wall_ns=time.time_ns())
+            )
+        except KafkaError as error:
+            raise Fault(f"dead letter of {topic.name} {record.partition}/{record.offset} not sent: {error}") from error
+        _LOG.error(
+            "record put aside",
+            extra={"topic": topic.name, "partition": record.partition, "offset": record.offset, "reason": reason},
+        )
+
+
+def _letter(record: Record, *, topic: str, reason: str, service: str) -> dead_letter_pb2.DeadLetter:
+    room = FRAME_BYTES_MAX - 64 * 1024  # a record at the limit still fits with what is put around it
+    return dead_letter_pb2.DeadLetter(
+        topic=topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=reason[:2_000],
+        service=service,
+        key=(record.key or b"")[: 16 * 1024],
+        value=(record.value or b"")[:room],
+    )
+
+
+def split(sizes: Iterable[int], *, bytes_max: int) -> list[int]:
+    """How many consecutive messages of these encoded sizes go into each record of at most `bytes_max` bytes."""
+    counts: list[int] = []
+    room = 0
+    for size in sizes:
+        need = size + 8  # the tag and length in front of a repeated message
+        if counts and need <= room:
+            counts[-1] += 1
+        else:
+            counts.append(1)
+            room = bytes_max
+        room -= need
+    return counts
