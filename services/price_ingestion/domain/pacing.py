@@ -1,7 +1,7 @@
 """The closed-loop replay clock: it moves only when the house has dealt with the last frame of marks.
 
 `Pacer` is told what happens (`apply`) and asked what to do now (`next_step`); wall time is an argument.
-The clock stands
+The first frame goes out at once, so that services can get ready on it. Then the clock stands
 
 1. while a service is not ready;
 2. until risk has published for the last frame on every partition;
@@ -95,7 +95,7 @@ class Pacer:
         largest_move: LargestMove,
         path_end_ns: UnixNs,
     ) -> None:
-        """Starts held: every service named has yet to say that it is ready; no step goes past `path_end_ns`."""
+        """Every service named has yet to say that it is ready; no step goes past `path_end_ns`."""
         bounds = [bound for window in windows for bound in (window.start_ns, window.end_ns)]
         if not bounds or bounds != sorted(set(bounds)) or bounds[-1] > path_end_ns:
             raise ValueError(f"expected windows apart, oldest first and up to {path_end_ns}, was {windows}")
@@ -180,10 +180,10 @@ class Pacer:
 
     def _hold(self, wall_ns: int) -> Held | None:
         book = self._book
-        if book.not_ready:
-            return Held(HoldReason.SERVICE_NOT_READY, ", ".join(sorted(book.not_ready)))
         if book.frame is None:
             return None
+        if book.not_ready:
+            return Held(HoldReason.SERVICE_NOT_READY, ", ".join(sorted(book.not_ready)))
         behind = [partition for partition, mark in book.risk.items() if mark < book.frame.sequence]
         if behind:
             return Held(HoldReason.RISK_BEHIND, f"partitions {behind} at frame {book.frame.sequence}")

@@ -18,13 +18,13 @@ the row's own range. Between points the path is straight, rounded down to the pr
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from libs.common.units import UnixNs, mul_div_down
+from libs.common.units import PPM, Ppm, UnixNs, mul_div_down, mul_div_up
 
 JUMP_NS = 60 * 10**9
 INSET_NS = 600 * 10**9
@@ -37,10 +37,10 @@ Instrument = tuple[str, str]  # (venue, asset)
 class Bridge(StrEnum):
     """How the path runs between the recorded points of a row."""
 
-    HOUR_EXTREMES = "hourly row, straight lines through open, extremes and close"
-    DAY_SHAPE = "daily row, BTC's hourly shape through open, extremes and close"
-    DAY_EXTREMES = "daily row, straight lines through open, extremes and close"
-    GAP = "no row recorded, straight line"
+    HOUR_EXTREMES = "through the hour's extremes"
+    DAY_SHAPE = "on BTC's hourly shape"
+    DAY_EXTREMES = "through the day's extremes"
+    GAP = "straight over missing rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Provenance:
     is_recorded: bool
 
     def __str__(self) -> str:
-        return f"{self.source}: recorded" if self.is_recorded else f"{self.source}: {self.bridge}"
+        return f"recorded ({self.source})" if self.is_recorded else f"bridged ({self.source}, {self.bridge})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,17 @@ class ReferencePath:
         line = self._lines.get((venue, asset))
         if line is None or not line.times[0] <= at_ns <= line.times[-1]:
             return None
-        after = bisect_right(line.times, at_ns)
-        before_ns, before = line.times[after - 1], line.prices[after - 1]
-        if before_ns == at_ns:
-            return before
-        rise = line.prices[after] - before
-        return before + mul_div_down(rise, at_ns - before_ns, line.times[after] - before_ns)
+        return _price(line, at_ns)
+
+    def largest_move(self, since_ns: UnixNs, until_ns: UnixNs) -> Ppm:
+        """Widest range of any price between two moments, of its lowest price there; 0 where nothing is recorded."""
+        widest = 0
+        for line in self._lines.values():
+            inside = line.prices[bisect_right(line.times, since_ns) : bisect_left(line.times, until_ns)]
+            ends = [_price(line, min(max(at_ns, line.times[0]), line.times[-1])) for at_ns in (since_ns, until_ns)]
+            lowest, highest = min(*inside, *ends), max(*inside, *ends)
+            widest = max(widest, mul_div_up(highest - lowest, PPM, lowest))
+        return Ppm(widest)
 
     def provenance(self, at_ns: UnixNs, *, venue: str, asset: str) -> Provenance | None:
         """What the price at that moment rests on, None where there is no price."""
@@ -144,6 +149,15 @@ class ReferencePath:
         end_ns, bridge = line.rows[row]
         bridge = bridge if at_ns <= end_ns else Bridge.GAP
         return Provenance(line.source, UnixNs(line.row_starts[row]), bridge, at_ns in line.recorded)
+
+
+def _price(line: _Line, at_ns: int) -> int:
+    after = bisect_right(line.times, at_ns)
+    before_ns, before = line.times[after - 1], line.prices[after - 1]
+    if before_ns == at_ns:
+        return before
+    rise = line.prices[after] - before
+    return before + mul_div_down(rise, at_ns - before_ns, line.times[after] - before_ns)
 
 
 def _check(recording: Recording) -> None:

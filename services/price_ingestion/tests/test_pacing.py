@@ -87,13 +87,14 @@ def started(*, rules: PacingRules | None = None, move_ppm: int = 0, windows: tup
     return replay
 
 
-def test_clock_starts_when_every_service_is_ready() -> None:
+def test_clock_stands_on_its_first_frame_until_every_service_is_ready() -> None:
     replay = Replay()
+    assert replay.calm_frame() == Advance(UnixNs(0))
     assert replay.held() == HoldReason.SERVICE_NOT_READY
     replay.tell(ServiceReadiness("ledger", True))
     assert replay.held() == HoldReason.SERVICE_NOT_READY
     replay.tell(ServiceReadiness("risk", True))
-    assert replay.publish() == Advance(UnixNs(0))
+    assert replay.publish() == Advance(UnixNs(300 * SECOND_NS))
 
 
 def test_clock_moves_only_when_risk_has_published_for_the_last_frame_everywhere() -> None:

@@ -193,7 +193,7 @@ def test_day_on_an_odd_shape(hours: list[tuple[int, int, int, int]], low_at: int
     rests_on = path.provenance(UnixNs(1), venue="north", asset="ETH")
     assert rests_on is not None
     assert rests_on.bridge == bridge
-    assert str(rests_on) == f"day: {bridge}"
+    assert str(rests_on) == f"bridged (day, {bridge})"
 
 
 @pytest.mark.parametrize(
@@ -214,6 +214,23 @@ def test_impossible_rows_are_refused(rows: tuple[Candle, ...]) -> None:
 def test_shape_must_be_recorded() -> None:
     with pytest.raises(ValueError, match="shape"):
         ReferencePath([recorded("north", "LTC")], shape=BTC)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "move"),
+    [  # open 100, low 90 after 1,200 s, high 130 after 2,400 s, close 120
+        (0, 600, 52_632),
+        (0, 1_200, 111_112),
+        (600, 1_800, 222_223),  # the extreme between two steps counts
+        (1_200, 2_400, 444_445),
+        (600, 600, 0),
+        (-100, 0, 0),
+        (9_000, 9_900, 0),
+    ],
+)
+def test_largest_move_is_the_range_of_the_widest_line(since: int, until: int, move: int) -> None:
+    path = two_rows(second_open=120)
+    assert path.largest_move(UnixNs(since * 10**9), UnixNs(until * 10**9)) == move
 
 
 def test_path_is_continuous(path: ReferencePath) -> None:
