@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,6 +19,15 @@ from libs.common.errors import Fault
 from libs.common.topics import BATCH_BYTES_MAX, COMMANDS
 
 _RECORD_BYTES_MAX = BATCH_BYTES_MAX - 4_096  # room for the record's own framing and headers
+
+
+def request_hash(command: commands_pb2.Command) -> bytes:
+    """16 bytes that tell two requests under one key apart: SHA-256 over principal and body, the key left out."""
+    request = commands_pb2.Command()
+    request.CopyFrom(command)
+    if (key := command.WhichOneof("key")) is not None:
+        request.ClearField(key)
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()[:16]
 
 
 class CommandEncoder:

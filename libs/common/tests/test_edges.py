@@ -10,7 +10,7 @@ import pytest
 from ballast.events.v1 import commands_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common import log, rpc
-from libs.common.commands import CommandEncoder
+from libs.common.commands import CommandEncoder, request_hash
 from libs.common.metrics import Metrics
 
 
@@ -85,6 +85,19 @@ def test_a_batch_is_split_below_the_record_limit_and_one_too_large_command_is_re
     assert max(map(len, records)) < 1024 * 1024
     with pytest.raises(ValueError, match="expected a command of at most"):
         encoder.records(0, [commands_pb2.Command(withdraw=commands_pb2.Withdraw(destination="d" * 1_100_000))])
+
+
+def test_a_request_hash_leaves_the_key_out_and_nothing_else() -> None:
+    def command(*, key: str, at: int, account: int, principal: str) -> commands_pb2.Command:
+        made = commands_pb2.Command(client=commands_pb2.ClientKey(key=key, issued_at_ns=at))
+        made.principal.id = principal
+        made.withdraw.account = account
+        return made
+
+    first = request_hash(command(key="a", at=1, account=7, principal="x"))
+    assert first == request_hash(command(key="b", at=2, account=7, principal="x"))
+    assert first != request_hash(command(key="a", at=1, account=8, principal="x"))
+    assert first != request_hash(command(key="a", at=1, account=7, principal="y"))
 
 
 @pytest.mark.parametrize(
