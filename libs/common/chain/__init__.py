@@ -1,0 +1,40 @@
+"""The chained log: exactly once without Kafka transactions (docs/architecture.md, The chained log)."""
+
+from libs.common.chain.draft import BODY_BYTES_MAX, Draft, Drafted, FrameTooLarge
+from libs.common.chain.follower import ChainFollower
+from libs.common.chain.rule import (
+    GENESIS,
+    NO_INPUT,
+    OWNER_BYTES,
+    Accepted,
+    AcceptedClaim,
+    AcceptedFrame,
+    ChainBroken,
+    ChainRule,
+    Outcome,
+    Rejected,
+    Rejection,
+    record_hash,
+)
+from libs.common.chain.writer import ChainWriter
+
+__all__ = [
+    "BODY_BYTES_MAX",
+    "GENESIS",
+    "NO_INPUT",
+    "OWNER_BYTES",
+    "Accepted",
+    "AcceptedClaim",
+    "AcceptedFrame",
+    "ChainBroken",
+    "ChainFollower",
+    "ChainRule",
+    "ChainWriter",
+    "Draft",
+    "Drafted",
+    "FrameTooLarge",
+    "Outcome",
+    "Rejected",
+    "Rejection",
+    "record_hash",
+]

@@ -1,0 +1,63 @@
+"""How the chained log uses aiokafka: every option explicit, nothing left to a default."""
+
+from __future__ import annotations
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from libs.common.topics import BATCH_BYTES_MAX, FRAME_BYTES_MAX
+
+FETCH_WAIT_MS = 10
+_FETCH_BYTES_MAX = 2 * FRAME_BYTES_MAX
+_REQUEST_MS = 5_000
+_RETRY_BACKOFF_MS = 50
+_METADATA_AGE_MS = 60_000
+_IDLE_MS = 540_000
+
+
+def new_consumer(*, bootstrap: str, client_id: str) -> AIOKafkaConsumer:
+    """A consumer without a group that never chooses its position by itself."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        client_id=client_id,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_uncommitted",
+        fetch_min_bytes=1,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        fetch_max_bytes=_FETCH_BYTES_MAX,
+        max_partition_fetch_bytes=FRAME_BYTES_MAX,
+        check_crcs=True,
+        request_timeout_ms=_REQUEST_MS,
+        retry_backoff_ms=_RETRY_BACKOFF_MS,
+        metadata_max_age_ms=_METADATA_AGE_MS,
+        connections_max_idle_ms=_IDLE_MS,
+    )
+
+
+def new_producer(*, bootstrap: str, client_id: str) -> AIOKafkaProducer:
+    """An idempotent producer: in order, acknowledged by all replicas in sync, nothing held back to fill a batch."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id=client_id,
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=0,
+        compression_type=None,
+        max_batch_size=BATCH_BYTES_MAX,
+        max_request_size=FRAME_BYTES_MAX,
+        request_timeout_ms=_REQUEST_MS,
+        retry_backoff_ms=_RETRY_BACKOFF_MS,
+        metadata_max_age_ms=_METADATA_AGE_MS,
+        connections_max_idle_ms=_IDLE_MS,
+    )
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """Drops a producer with all that it has not sent yet.
+
+    `stop()` flushes first, and an idempotent producer retries for ever: with the broker away it would never return.
+    """
+    producer._closed = True
+    await producer._sender.close()
+    await producer.client.close()
