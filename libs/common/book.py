@@ -137,14 +137,14 @@ class PartitionBook:
         self.streams: dict[str, int] = {}
         self.venue_epochs: dict[int, int] = {}
         self._fingerprint = Fingerprint()
-        self._lines_of: dict[int, dict[tuple[int, int], int]] = {}
+        self._lines_of: dict[int, dict[tuple[int, ledger_pb2.LineKind], int]] = {}
 
     @property
     def fingerprint(self) -> bytes:
         """Fingerprint of the state, 16 bytes; equals the frame's at the same sequence (I13)."""
         return self._fingerprint.digest
 
-    def lines_of(self, account: int) -> dict[tuple[int, int], int]:
+    def lines_of(self, account: int) -> dict[tuple[int, ledger_pb2.LineKind], int]:
         """Balances of an account that are not zero, by (asset or instrument, kind)."""
         return self._lines_of.get(account, {})
 

@@ -59,13 +59,17 @@ def to_scaled(text: str, exponent: int) -> int:
         raise MalformedNumber(f"expected at most {max(0, -exponent)} digits after the point, was {text!r}")
     digits = int(whole.lstrip("-") + fraction)
     shift = -exponent - len(fraction)
-    if shift < 0 and digits % 10**-shift:
+    if shift < 0 and digits % _ten(-shift):
         raise MalformedNumber(f"expected a multiple of 10^{exponent}, was {text!r}")
-    value = digits * 10**shift if shift >= 0 else digits // 10**-shift
+    value = digits * _ten(shift) if shift >= 0 else digits // _ten(-shift)
     value = -value if whole.startswith("-") else value
     if not -INT63 <= value < INT63:
         raise MalformedNumber(f"expected a number below 2^63 in 10^{exponent}, was {text!r}")
     return value
+
+
+def _ten(power: int) -> int:
+    return int("1" + "0" * power)
 
 
 def to_units(text: str, decimals: int) -> Units:
@@ -77,8 +81,8 @@ def from_scaled(value: int, exponent: int) -> str:
     """Shortest plain decimal string of `value·10^exponent`."""
     sign, digits = ("-", -value) if value < 0 else ("", value)
     if exponent >= 0:
-        return f"{sign}{digits * 10**exponent}"
-    whole, part = divmod(digits, 10**-exponent)
+        return f"{sign}{digits * _ten(exponent)}"
+    whole, part = divmod(digits, _ten(-exponent))
     fraction = str(part).rjust(-exponent, "0").rstrip("0")
     return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
 

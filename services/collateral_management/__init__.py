@@ -1,0 +1,1 @@
+"""The ledger: one consolidated pool of collateral, double entry, one journal."""

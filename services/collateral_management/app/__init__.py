@@ -1,0 +1,1 @@
+"""Drives the rules: one task a partition."""

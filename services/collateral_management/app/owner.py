@@ -1,0 +1,262 @@
+"""Owns one partition: takes the journal over, handles commands in order, lets out only what is accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from ballast.events.v1 import commands_pb2, journal_pb2
+from libs.common.book import Fingerprint, PartitionBook
+from libs.common.chain import AcceptedFrame
+from libs.common.codec import headers
+from libs.common.errors import LostOwnership, invariant
+from libs.common.metrics import Metrics
+from libs.common.parameters import Parameters
+from services.collateral_management.app.ports import CommandSource, ControlLog, Journal, RunClock
+from services.collateral_management.domain.draft import Context
+from services.collateral_management.domain.ledger import fold, handle
+from services.collateral_management.domain.state import State
+
+_LOG = logging.getLogger("ballast.ledger")
+FRAME_COMMANDS_MAX = 512
+FRAME_BYTES_MAX = 1024 * 1024  # a frame is closed at the command that passes this; one command's effects fit above it
+POLL_SECONDS = 0.25
+RECLAIM_SECONDS = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What the ledger shows of itself."""
+
+    commands: Counter
+    refused: Counter
+    sequence: Gauge
+    epoch: Gauge
+    accepted: Histogram
+    alerts: Counter
+
+
+def gauges(metrics: Metrics) -> Gauges:
+    """The ledger's metrics."""
+    return Gauges(
+        metrics.counter("ballast_ledger_commands_total", "Commands handled", ["command"]),
+        metrics.counter("ballast_ledger_refusals_total", "Commands refused", ["command"]),
+        metrics.gauge("ballast_ledger_journal_sequence", "Journal sequence accepted", ["partition"]),
+        metrics.gauge("ballast_ledger_epoch_count", "Epoch of the claim in force", ["partition"]),
+        metrics.histogram("ballast_ledger_frame_accept_seconds", "Frame built to read back accepted"),
+        metrics.counter("ballast_ledger_alerts_total", "Alerts in the journal", ["alert"]),
+    )
+
+
+class AcceptedBooks:
+    """State of each owned partition as accepted: the only thing that questions are answered from."""
+
+    def __init__(self) -> None:
+        self.books: dict[int, PartitionBook] = {}
+        self.tails: dict[int, Callable[[], int]] = {}
+        self.epochs: dict[int, int] = {}
+        self._changed: dict[int, asyncio.Event] = {}
+
+    def opened(self, book: PartitionBook, *, epoch: int, tail: Callable[[], int]) -> None:
+        """Answers questions about the partition from this book."""
+        self.books[book.partition], self.epochs[book.partition] = book, epoch
+        self.tails[book.partition] = tail
+        self.changed(book.partition)
+
+    def closed(self, partition: int) -> None:
+        """Answers no more questions about the partition."""
+        self.books.pop(partition, None)
+        self.changed(partition)
+
+    def changed(self, partition: int) -> None:
+        """Wakes who waits for a sequence."""
+        self._changed.pop(partition, asyncio.Event()).set()
+
+    async def at_least(self, partition: int, sequence: int) -> PartitionBook | None:
+        """The book once it has the sequence (0: the tail at the call); None when the partition is not owned here."""
+        wanted = sequence or (self.tails[partition]() if partition in self.books else 0)
+        while partition in self.books:
+            book = self.books[partition]
+            if book.sequence >= wanted:
+                return book
+            await self._changed.setdefault(partition, asyncio.Event()).wait()
+        return None
+
+
+class PartitionOwner:
+    """One partition from take-over to loss of ownership.
+
+    Args:
+        new_journal: makes the writer; it calls the function given with each frame of this owner once accepted.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        parameters: Parameters,
+        new_journal: Callable[[Callable[[AcceptedFrame], None]], Journal],
+        source: CommandSource,
+        clock: RunClock,
+        control: ControlLog,
+        books: AcceptedBooks,
+        shown: Gauges,
+    ) -> None:
+        self.partition = partition
+        self._parameters = parameters
+        self._journal = new_journal(self._on_accepted)
+        self._source = source
+        self._clock = clock
+        self._control = control
+        self._books = books
+        self._shown = shown
+        self._state = State(partition)
+        self._fingerprint = Fingerprint()
+        self._book = PartitionBook(partition)
+        self._built_at: dict[int, float] = {}
+        self._claimed_at_s = 0.0
+
+    async def run(self, stopping: asyncio.Event, *, on_serving: Callable[[bool], None]) -> None:
+        """Serves until asked to stop. Raises LostOwnership, InputLost, Fault, InvariantBroken."""
+        try:
+            await self._journal.take_over(self._fold)
+            offset, _ = self._journal.input_position
+            await self._source.start(after_offset=offset)
+            self._books.opened(self._book, epoch=self._journal.epoch, tail=lambda: self._journal.next_sequence - 1)
+            self._shown.epoch.labels(self.partition).set(self._journal.epoch)
+            self._claimed_at_s = time.monotonic()
+            _LOG.info(
+                "partition taken over",
+                extra={
+                    "partition": self.partition,
+                    "epoch": self._journal.epoch,
+                    "sequence": self._book.sequence,
+                    "input_offset": offset,
+                },
+            )
+            on_serving(True)
+            await self._serve(stopping)
+            await self._journal.drain()
+        finally:
+            on_serving(False)
+            self._books.closed(self.partition)
+            await self._journal.close()
+            await self._source.stop()
+
+    async def _serve(self, stopping: asyncio.Event) -> None:
+        lost = asyncio.create_task(self._journal.wait_lost())
+        try:
+            while not stopping.is_set():
+                if lost.done():
+                    raise lost.result()
+                await self._turn()
+        finally:
+            lost.cancel()
+
+    async def _turn(self) -> None:
+        if time.monotonic() - self._claimed_at_s > RECLAIM_SECONDS:
+            await self._journal.reclaim(secrets.token_bytes(16))
+            self._claimed_at_s = time.monotonic()
+        skip_offset, skip_index = self._journal.input_position
+        frame = _Frame()
+        for received in await self._source.poll(timeout_s=POLL_SECONDS):
+            for index, command in enumerate(received.batch.commands if received.batch else ()):
+                if (received.offset, index) <= (skip_offset, skip_index):
+                    continue
+                if not frame.outcomes:
+                    frame.context = self._context()
+                self._handle(command, frame, at=(received.offset, index))
+                if len(frame.outcomes) >= FRAME_COMMANDS_MAX or frame.size >= FRAME_BYTES_MAX:
+                    await self._append(frame)
+                    frame = _Frame()
+        if frame.outcomes:
+            await self._append(frame)
+
+    def _context(self) -> Context:
+        return Context(
+            parameters=self._parameters,
+            sequence=self._journal.next_sequence,
+            now_ns=max(self._clock.run_time_ns, self._journal.run_time_ns),
+            control_sequence=self._control.sequence,
+            marks_alive=self._clock.marks_alive,
+        )
+
+    def _handle(self, command: commands_pb2.Command, frame: _Frame, *, at: tuple[int, int]) -> None:
+        outcome = handle(self._state, command, frame.opened())
+        for effect in outcome.effects:
+            self._fingerprint.apply(effect)
+            if effect.HasField("alert"):
+                self._shown.alerts.labels(effect.alert.name).inc()
+                _LOG.warning("alert raised", extra={"alert": effect.alert.name, "detail": effect.alert.detail})
+        self._shown.commands.labels(outcome.command).inc()
+        if outcome.refusal:
+            self._shown.refused.labels(outcome.command).inc()
+        frame.add(outcome, at=at)
+
+    async def _append(self, frame: _Frame) -> None:
+        context = frame.opened()
+        body = journal_pb2.JournalBody(outcomes=frame.outcomes, fingerprint=self._fingerprint.digest)
+        self._built_at[context.sequence] = time.monotonic()
+        await self._journal.append(
+            body.SerializeToString(),
+            input_offset=frame.at[0],
+            input_index=frame.at[1],
+            run_time_ns=context.now_ns,
+            control_sequence=context.control_sequence,
+            headers=dict(headers(wall_ns=time.time_ns())),
+        )
+
+    def _fold(self, accepted: AcceptedFrame) -> None:
+        body = journal_pb2.JournalBody.FromString(accepted.body)
+        context = Context(self._parameters, accepted.sequence, accepted.run_time_ns, accepted.control_sequence, False)
+        fold(self._state, body, context)
+        for outcome in body.outcomes:
+            for effect in outcome.effects:
+                self._fingerprint.apply(effect)
+        self._read(accepted, body)
+        invariant(self._fingerprint.digest == body.fingerprint, "I8", f"fold differs at {accepted.sequence}")
+
+    def _on_accepted(self, accepted: AcceptedFrame) -> None:
+        self._read(accepted, journal_pb2.JournalBody.FromString(accepted.body))
+        self._books.changed(self.partition)
+        built_at = self._built_at.pop(accepted.sequence, None)
+        if built_at is not None:
+            self._shown.accepted.observe(time.monotonic() - built_at)
+
+    def _read(self, accepted: AcceptedFrame, body: journal_pb2.JournalBody) -> None:
+        self._book.apply(sequence=accepted.sequence, run_time_ns=accepted.run_time_ns, body=body)
+        invariant(self._book.fingerprint == body.fingerprint, "I13", f"book differs at {accepted.sequence}")
+        self._shown.sequence.labels(self.partition).set(accepted.sequence)
+
+
+class _Frame:
+    """A frame being filled."""
+
+    __slots__ = ("at", "context", "outcomes", "size")
+
+    def __init__(self) -> None:
+        self.outcomes: list[journal_pb2.Outcome] = []
+        self.size = 0
+        self.at = (-1, 0)
+        self.context: Context | None = None
+
+    def opened(self) -> Context:
+        """The context of all its commands."""
+        invariant(self.context is not None, "I8", "a frame without context")
+        assert self.context is not None  # noqa: S101  for the type checker: the line above has raised
+        return self.context
+
+    def add(self, outcome: journal_pb2.Outcome, *, at: tuple[int, int]) -> None:
+        """Takes an outcome in."""
+        self.outcomes.append(outcome)
+        self.size += outcome.ByteSize()
+        self.at = at
+
+
+__all__ = ["AcceptedBooks", "Gauges", "LostOwnership", "PartitionOwner", "gauges"]

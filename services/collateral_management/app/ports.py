@@ -1,0 +1,107 @@
+"""What the ledger's application needs from the outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ballast.events.v1 import commands_pb2
+from libs.common.chain import AcceptedFrame
+from libs.common.errors import LostOwnership
+
+
+class Journal(Protocol):
+    """The partition's log, written by one owner at a time."""
+
+    @property
+    def input_position(self) -> tuple[int, int]:
+        """(offset, index) of the last command whose frame is accepted."""
+
+    @property
+    def next_sequence(self) -> int:
+        """Sequence of the next frame."""
+
+    @property
+    def run_time_ns(self) -> int:
+        """Run time of the last frame."""
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the claim."""
+
+    async def take_over(self, fold: Callable[[AcceptedFrame], None]) -> None:
+        """Owns the log, all earlier frames folded."""
+
+    async def append(
+        self,
+        body: bytes,
+        *,
+        input_offset: int,
+        input_index: int,
+        run_time_ns: int,
+        control_sequence: int,
+        headers: Mapping[str, bytes],
+    ) -> asyncio.Future[AcceptedFrame]:
+        """Sends a frame on its way."""
+
+    async def reclaim(self, owner: bytes) -> None:
+        """Owns the log by a new claim."""
+
+    async def drain(self) -> None:
+        """Nothing is in flight."""
+
+    async def close(self) -> None:
+        """Everything is closed."""
+
+    async def wait_lost(self) -> LostOwnership:
+        """Why ownership ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One record of the commands topic; no batch when it was poison and is put aside."""
+
+    offset: int
+    batch: commands_pb2.CommandBatch | None
+
+
+class CommandSource(Protocol):
+    """Records of the partition's commands from a position on."""
+
+    async def start(self, *, after_offset: int) -> None:
+        """Reads from the first record after the offset, and the record itself. Raises InputLost."""
+
+    async def poll(self, *, timeout_s: float) -> list[Received]:
+        """Records, as soon as one is there."""
+
+    async def stop(self) -> None:
+        """Everything is closed."""
+
+
+class RunClock(Protocol):
+    """The run clock as the marks tell it."""
+
+    @property
+    def run_time_ns(self) -> int:
+        """Highest run time read."""
+
+    @property
+    def marks_alive(self) -> bool:
+        """A mark heartbeat was read within the last second of wall time."""
+
+
+class ControlLog(Protocol):
+    """The parameters in force."""
+
+    @property
+    def sequence(self) -> int:
+        """Sequence of the control log."""
+
+    @property
+    def active_hash(self) -> bytes:
+        """Hash of the parameter set in force, empty if none."""
+
+    async def wait_active(self, wanted: bytes) -> None:
+        """Returns when that set is in force."""

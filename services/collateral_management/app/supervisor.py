@@ -1,0 +1,84 @@
+"""Keeps an owner running for each partition that the group suggests; the chain decides who really owns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from libs.common.errors import ConfigurationError, Fault, InvariantBroken, LostOwnership
+from libs.common.service import Health
+from services.collateral_management.app.owner import PartitionOwner
+
+_LOG = logging.getLogger("ballast.ledger")
+BACKOFF_SECONDS = 0.2
+FAULTS_MAX = 20
+
+
+class Supervisor:
+    """One task a partition.
+
+    Args:
+        new_owner: makes an owner of a partition, new for each try.
+        jitter: spreads the tries of instances that race.
+    """
+
+    def __init__(self, *, new_owner: Callable[[int], PartitionOwner], health: Health, jitter: random.Random) -> None:
+        self._new_owner = new_owner
+        self._health = health
+        self._jitter = jitter
+        self._tasks: dict[int, tuple[asyncio.Task[None], asyncio.Event]] = {}
+
+    async def assign(self, wanted: set[int]) -> None:
+        """Starts what is new, drains and ends what is gone."""
+        gone = [self._end(partition) for partition in set(self._tasks) - wanted]
+        await asyncio.gather(*gone)
+        for partition in sorted(wanted - set(self._tasks)):
+            stopping = asyncio.Event()
+            task = asyncio.create_task(self._keep(partition, stopping), name=f"partition {partition}")
+            self._tasks[partition] = (task, stopping)
+
+    async def stop(self) -> None:
+        """Drains and ends everything."""
+        await self.assign(set())
+
+    async def _end(self, partition: int) -> None:
+        task, stopping = self._tasks.pop(partition)
+        stopping.set()
+        await asyncio.wait([task], timeout=5.0)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=2.0)
+        self._health.condition(f"partition {partition}").set(True, "not assigned")
+
+    async def _keep(self, partition: int, stopping: asyncio.Event) -> None:
+        condition = self._health.condition(f"partition {partition}")
+        faults = 0
+        while not stopping.is_set():
+            try:
+                condition.set(False, "taking over")
+                await self._new_owner(partition).run(stopping, on_serving=condition.set)
+            except LostOwnership as lost:
+                _LOG.warning("ownership lost", extra={"partition": partition, "why": str(lost)})
+                faults = 0
+            except ConfigurationError as error:
+                condition.set(False, str(error))
+                _LOG.error("partition refused", extra={"partition": partition, "why": str(error)})
+                return
+            except Fault as fault:
+                faults += 1
+                _LOG.warning("partition failed", extra={"partition": partition, "why": str(fault), "faults": faults})
+            except InvariantBroken as broken:
+                condition.set(False, str(broken))
+                _LOG.critical(
+                    "partition stopped",
+                    extra={"partition": partition, "invariant": broken.number, "why": str(broken)},
+                    exc_info=broken,
+                )
+                return
+            if faults >= FAULTS_MAX:
+                condition.set(False, f"{faults} faults in a row")
+                return
+            if not stopping.is_set():
+                await asyncio.sleep(BACKOFF_SECONDS * (1 + self._jitter.random()))

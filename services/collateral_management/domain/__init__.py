@@ -1,0 +1,1 @@
+"""Pure rules of the ledger: commands in, outcomes and effects out."""

@@ -1,0 +1,109 @@
+"""Opening accounts, money arriving, lending."""
+
+from __future__ import annotations
+
+from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.types.v1 import ledger_pb2 as words
+from libs.common.ids import SUBACCOUNTS_MAX, SystemAccount, account_id, entity_of, partition_of, system_kind
+from services.collateral_management.domain import money
+from services.collateral_management.domain.draft import Draft, Refused
+from services.collateral_management.domain.state import CASH, SUPPLY
+
+
+def open_account(draft: Draft, body: commands_pb2.OpenAccount, sender: commands_pb2.Principal) -> int | Refused:
+    """Id of a new account: the first of a new entity, or a further one of an existing entity."""
+    state, rules = draft.state, draft.context.parameters.ledger
+    if not body.owner or len(body.owner) > 64:
+        return Refused(words.REFUSAL_NOT_AUTHORISED, "expected an owner's name of 1 to 64 characters")
+    if sender.role == words.ROLE_CLIENT and sender.id != body.owner:
+        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{sender.id} may not open accounts of {body.owner}")
+    if not body.entity:
+        account = account_id(partition=state.partition, entity=state.entity_serial + 1, sub=0)
+    else:
+        first = state.accounts.get(body.entity)
+        if first is None or entity_of(body.entity) != body.entity:
+            return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no entity {body.entity}")
+        if first.owner != body.owner:
+            return Refused(words.REFUSAL_NOT_AUTHORISED, f"entity {body.entity} is not owned by {body.owner}")
+        count = state.entity_accounts.get(body.entity, 0)
+        if count >= min(rules.accounts_per_entity_max, SUBACCOUNTS_MAX):
+            return Refused(words.REFUSAL_TOO_MANY_ACCOUNTS, f"entity {body.entity} has {count} accounts")
+        account = account_id(partition=state.partition, entity=body.entity >> 16 & 0xFFFFFFFF, sub=count)
+    draft.put_account(journal_pb2.Account(account=account, entity=entity_of(account), owner=body.owner))
+    return account
+
+
+def confirm_deposit(draft: Draft, body: commands_pb2.ConfirmDeposit, _: commands_pb2.Principal) -> int | Refused:
+    """Credits what arrived from outside; the custody account carries the other side."""
+    is_house = system_kind(body.account) is not None and partition_of(body.account) == draft.state.partition
+    if not is_house and draft.account(body.account) is None:
+        return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {body.account}")
+    refused = known_asset(draft, body.asset) or positive(body.units)
+    if refused:
+        return refused
+    custody = money.house(draft, SystemAccount.CUSTODY)
+    draft.move(debit=custody, credit=body.account, asset=body.asset, kind=CASH, units=body.units)
+    return body.account
+
+
+def supply(draft: Draft, body: commands_pb2.Supply, sender: commands_pb2.Principal) -> int | Refused:
+    """Lends cash to the asset's pool."""
+    refused = owned(draft, body.account, sender) or known_pool(draft, body.asset) or positive(body.units)
+    if refused:
+        return refused
+    attributes = draft.account(body.account)
+    if attributes is not None and attributes.restricted:
+        return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {body.account} is restricted")
+    cash = draft.balance(body.account, body.asset, CASH)
+    if cash < body.units:
+        return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {cash} units, was {body.units}")
+    if not money.supply(draft, body.account, body.asset, body.units):
+        return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"{body.units} units are less than one share")
+    return body.account
+
+
+def redeem(draft: Draft, body: commands_pb2.Redeem, sender: commands_pb2.Principal) -> int | Refused:
+    """Takes cash back from the asset's pool."""
+    refused = owned(draft, body.account, sender) or known_pool(draft, body.asset)
+    if refused:
+        return refused
+    if body.units < 0:
+        return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected units >= 0, was {body.units}")
+    claim = money.claim_units(draft, body.account, body.asset)
+    wanted = body.units or claim
+    if not draft.balance(body.account, body.asset, SUPPLY) or wanted > claim:
+        return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {claim} units, was {wanted}")
+    if money.redeem(draft, body.account, body.asset, wanted) < wanted:
+        return Refused(words.REFUSAL_INSUFFICIENT_LIQUIDITY, f"the pool has less than {wanted} units idle")
+    return body.account
+
+
+def owned(draft: Draft, account: int, sender: commands_pb2.Principal) -> Refused | None:
+    """Refuses an unknown account, and a client that does not own it."""
+    attributes = draft.account(account)
+    if attributes is None:
+        return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {account}")
+    if sender.role == words.ROLE_CLIENT and attributes.owner != sender.id:
+        return Refused(words.REFUSAL_NOT_AUTHORISED, f"account {account} is not owned by {sender.id}")
+    return None
+
+
+def known_asset(draft: Draft, asset: int) -> Refused | None:
+    """Refuses an asset that is not declared."""
+    if draft.context.parameters.asset(asset) is None:
+        return Refused(words.REFUSAL_UNKNOWN_ASSET, f"no asset {asset}")
+    return None
+
+
+def known_pool(draft: Draft, asset: int) -> Refused | None:
+    """Refuses an asset without a pool."""
+    if draft.context.parameters.pool(asset) is None:
+        return Refused(words.REFUSAL_UNKNOWN_ASSET, f"no pool for asset {asset}")
+    return None
+
+
+def positive(units: int) -> Refused | None:
+    """Refuses a quantity that is not positive."""
+    if units <= 0:
+        return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected units > 0, was {units}")
+    return None

@@ -1,0 +1,155 @@
+"""One command's changes: built on top of the state, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ballast.events.v1 import journal_pb2
+from ballast.types.v1 import ledger_pb2
+from libs.common.errors import invariant
+from libs.common.ids import serial_id
+from libs.common.parameters import Parameters
+from libs.common.units import INT63
+from services.collateral_management.domain.state import SERIAL_MASK, Line, State
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a command is handled under.
+
+    Args:
+        sequence: of the frame that will carry the outcome.
+        now_ns: run time of that frame.
+        control_sequence: of the control log in force.
+        marks_alive: a mark heartbeat was read within the last second of wall time.
+    """
+
+    parameters: Parameters
+    sequence: int
+    now_ns: int
+    control_sequence: int
+    marks_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why an intent is refused, with words a person understands."""
+
+    reason: ledger_pb2.Refusal
+    detail: str
+
+
+class Draft:
+    """Reads through to the state, collects effects. Nothing touches the state before `commit`."""
+
+    def __init__(self, state: State, context: Context) -> None:
+        self.state = state
+        self.context = context
+        self.effects: list[journal_pb2.Effect] = []
+        self._lines: dict[Line, tuple[int, int]] = {}
+        self._orders: dict[int, journal_pb2.Order] = {}
+        self._accounts: dict[int, journal_pb2.Account] = {}
+        self._episodes: dict[int, journal_pb2.Episode] = {}
+        self._serials = 0
+        self._touched: dict[tuple[int, int], None] = {}  # (client account, asset) of cash or debt moved
+
+    # reading
+
+    def balance(self, account: int, asset: int, kind: int) -> int:
+        """Balance of a line as this command has left it."""
+        drafted = self._lines.get((account, asset, kind))
+        return drafted[0] if drafted is not None else self.state.line(account, asset, kind)[0]
+
+    def lines_of(self, account: int) -> list[tuple[int, int]]:
+        """(asset, kind) of the account's lines that are not zero as this command has left them, sorted."""
+        keys = set(self.state.lines_of(account)) | {line[1:] for line in self._lines if line[0] == account}
+        return sorted(key for key in keys if self.balance(account, *key))
+
+    def account(self, account: int) -> journal_pb2.Account | None:
+        """A client's account as this command has left it."""
+        return self._accounts.get(account) or self.state.accounts.get(account)
+
+    def order(self, order: int) -> journal_pb2.Order | None:
+        """A live or recently closed order as this command has left it."""
+        return self._orders.get(order) or self.state.orders.get(order) or self.state.closed_orders.get(order)
+
+    def episode(self, episode: int) -> journal_pb2.Episode | None:
+        """An open episode as this command has left it."""
+        return self._episodes.get(episode) or self.state.episodes.get(episode)
+
+    @property
+    def cash_touched(self) -> list[tuple[int, int]]:
+        """(account, asset) whose cash this command has moved, in order."""
+        return list(self._touched)
+
+    # writing
+
+    def new_id(self) -> int:
+        """Id for a new order, reservation or episode."""
+        self._serials += 1
+        serial = self.state.serial + self._serials
+        invariant(serial <= SERIAL_MASK, "I8", "serials exhausted")
+        return serial_id(partition=self.state.partition, serial=serial)
+
+    def post(self, account: int, asset: int, kind: ledger_pb2.LineKind, delta: int) -> None:
+        """Moves a line. Raises OverflowError beyond 63 bits: the command is refused, nothing is applied."""
+        if not delta:
+            return
+        line: Line = (account, asset, kind)
+        balance, version = self._lines.get(line) or self.state.line(*line)
+        balance, version = balance + delta, version + 1
+        if not -INT63 < balance < INT63:
+            raise OverflowError(f"line {line} would hold {balance}")
+        self._lines[line] = (balance, version)
+        if kind == ledger_pb2.LINE_KIND_CASH:
+            self._touched.setdefault((account, asset))
+        posting = journal_pb2.Posting(
+            account=account, asset=asset, kind=kind, delta=delta, balance=balance, version=version
+        )
+        self.effects.append(journal_pb2.Effect(posting=posting))
+
+    def move(self, *, debit: int, credit: int, asset: int, kind: ledger_pb2.LineKind, units: int) -> None:
+        """Takes units from one account's line and gives them to another's."""
+        self.post(debit, asset, kind, -units)
+        self.post(credit, asset, kind, units)
+
+    def put_account(self, one: journal_pb2.Account) -> None:
+        """Replaces an account's attributes."""
+        self._accounts[one.account] = one
+        self.effects.append(journal_pb2.Effect(account=one))
+
+    def put_order(self, one: journal_pb2.Order) -> None:
+        """Replaces an order."""
+        self._orders[one.order] = one
+        self.effects.append(journal_pb2.Effect(order=one))
+
+    def put_episode(self, one: journal_pb2.Episode) -> None:
+        """Replaces an episode."""
+        self._episodes[one.episode] = one
+        self.effects.append(journal_pb2.Effect(episode=one))
+
+    def note(self, effect: journal_pb2.Effect) -> None:
+        """Adds an effect that no later part of the command reads."""
+        self.effects.append(effect)
+
+    def alert(self, name: str, *, account: int, detail: str) -> None:
+        """Says that a person must look."""
+        self.note(journal_pb2.Effect(alert=journal_pb2.Alert(name=name, account=account, detail=detail)))
+
+    def commit(self) -> None:
+        """Applies the effects to the state. Raises InvariantBroken I1 when the postings do not cancel."""
+        sums: dict[tuple[int, int], int] = {}
+        for effect in self.effects:
+            if effect.HasField("posting"):
+                key: tuple[int, int] = (effect.posting.asset, effect.posting.kind)
+                sums[key] = sums.get(key, 0) + effect.posting.delta
+        for key, total in sums.items():
+            invariant(total == 0, "I1", f"postings of {key} sum to {total}")
+        apply_all(self.state, self.effects)
+
+
+def apply_all(state: State, effects: Iterable[journal_pb2.Effect]) -> None:
+    """Folds effects into the state."""
+    for effect in effects:
+        state.apply(effect)

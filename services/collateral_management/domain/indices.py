@@ -1,0 +1,107 @@
+"""Indices, funding and settlement of variation; venue sessions."""
+
+from __future__ import annotations
+
+from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.types.v1 import ledger_pb2 as words
+from libs.common.ids import SystemAccount, home_partition
+from libs.common.units import INDEX_ONE, PPM, mul_div_down
+from services.collateral_management.domain import money, positions
+from services.collateral_management.domain.accounts import known_pool
+from services.collateral_management.domain.draft import Draft, Refused
+from services.collateral_management.domain.state import CASH, LOSS, LOTS, VARIATION
+
+
+def set_index(draft: Draft, body: commands_pb2.SetIndex, _: commands_pb2.Principal) -> int | Refused:
+    """Asset id of the pool whose indices move: decided in the home partition, repeated elsewhere."""
+    refused = known_pool(draft, body.asset) or _is_relayed(draft, body.asset, body.home_sequence)
+    if refused:
+        return refused
+    current = draft.state.pools.get(body.asset) or journal_pb2.PoolIndex(
+        asset=body.asset, borrow_index=INDEX_ONE, supply_index=INDEX_ONE, overdraft_index=INDEX_ONE
+    )
+    if body.tick != current.tick + 1:
+        return Refused(words.REFUSAL_TICK_OUT_OF_ORDER, f"expected tick {current.tick + 1}, was {body.tick}")
+    written_off = body.write_off_units > 0
+    pairs = (
+        ("borrow index", current.borrow_index, body.borrow_index, False),
+        ("supply index", current.supply_index, body.supply_index, written_off or body.home_sequence != 0),
+        ("overdraft index", current.overdraft_index, body.overdraft_index, False),
+    )
+    most = draft.context.parameters.ledger.index_step_max
+    for name, before, after, may_fall in pairs:
+        bound = mul_div_down(before, PPM + most, PPM)
+        if not (0 if may_fall else before) < after + 1 <= bound + 1:
+            return Refused(words.REFUSAL_INDEX_OUT_OF_BOUNDS, f"{name}: expected {before} to {bound}, was {after}")
+    if written_off:
+        pool, treasury = money.pool_account(draft, body.asset), money.house(draft, SystemAccount.TREASURY)
+        units = min(body.write_off_units, draft.balance(pool, body.asset, LOSS))
+        draft.move(debit=pool, credit=treasury, asset=body.asset, kind=LOSS, units=units)
+    moved = journal_pb2.PoolIndex(
+        asset=body.asset, tick=body.tick, run_time_ns=body.run_time_ns, borrow_index=body.borrow_index,
+        supply_index=body.supply_index, overdraft_index=body.overdraft_index, borrow_rate=body.borrow_rate,
+    )  # fmt: skip
+    draft.note(journal_pb2.Effect(pool_index=moved))
+    return body.asset
+
+
+def _is_relayed(draft: Draft, key: int, home_sequence: int) -> Refused | None:
+    home = home_partition(key, partitions=draft.context.parameters.partitions)
+    if home != draft.state.partition and not home_sequence:
+        return Refused(words.REFUSAL_WRONG_PARTITION, f"partition {home} decides for {key}")
+    return None
+
+
+def set_funding(draft: Draft, body: commands_pb2.SetFunding, _: commands_pb2.Principal) -> int | Refused:
+    """Instrument id whose cumulative funding moves."""
+    instrument = draft.context.parameters.instrument(body.instrument)
+    if instrument is None or not instrument.is_margined:
+        return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no margined instrument {body.instrument}")
+    refused = _is_relayed(draft, body.instrument, body.home_sequence)
+    if refused:
+        return refused
+    due = draft.state.funding_tick.get(body.instrument, 0) + 1
+    if body.tick != due:
+        return Refused(words.REFUSAL_TICK_OUT_OF_ORDER, f"expected tick {due}, was {body.tick}")
+    if len(body.cumulative_funding) != 16:
+        return Refused(words.REFUSAL_INDEX_OUT_OF_BOUNDS, f"expected 16 bytes, was {len(body.cumulative_funding)}")
+    moved = journal_pb2.FundingIndex(
+        instrument=body.instrument, tick=body.tick, run_time_ns=body.run_time_ns,
+        cumulative_funding=body.cumulative_funding,
+    )  # fmt: skip
+    draft.note(journal_pb2.Effect(funding_index=moved))
+    return body.instrument
+
+
+def settle_variation(draft: Draft, body: commands_pb2.SettleVariation, _: commands_pb2.Principal) -> int | Refused:
+    """Instrument id whose variation became cash: `S = floor(q·P* + V)` for every position of the partition."""
+    instrument = draft.context.parameters.instrument(body.instrument)
+    if instrument is None or not instrument.is_margined:
+        return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no margined instrument {body.instrument}")
+    if not 0 < body.price <= instrument.max_price:
+        return Refused(words.REFUSAL_PRICE_OUT_OF_RANGE, f"expected 1 to {instrument.max_price}, was {body.price}")
+    due = draft.state.settlement_tick.get(body.instrument, 0) + 1
+    if body.tick != due:
+        return Refused(words.REFUSAL_TICK_OUT_OF_ORDER, f"expected tick {due}, was {body.tick}")
+    contra = money.house(draft, SystemAccount.CONTRA, instrument.id)
+    funding = draft.state.funding_at(instrument.id, draft.context.now_ns)
+    for account in draft.state.holders(instrument.id):
+        lots = draft.balance(account, instrument.id, LOTS)
+        variation = draft.balance(account, instrument.id, VARIATION)
+        settled = positions.settlement(instrument, lots=lots, variation=variation, price=body.price, funding=funding)
+        draft.move(debit=contra, credit=account, asset=instrument.settlement, kind=CASH, units=settled)
+        draft.move(debit=account, credit=contra, asset=instrument.id, kind=VARIATION, units=settled)
+    done = journal_pb2.Settlement(
+        instrument=body.instrument, tick=body.tick, price=body.price, mark_sequence=body.mark_sequence
+    )
+    draft.note(journal_pb2.Effect(settlement=done))
+    return body.instrument
+
+
+def begin_venue_session(draft: Draft, body: commands_pb2.BeginVenueSession, _: commands_pb2.Principal) -> int | Refused:
+    """Epoch of a venue's new session."""
+    if draft.context.parameters.venue(body.venue) is None:
+        return Refused(words.REFUSAL_UNKNOWN_VENUE, f"no venue {body.venue}")
+    epoch = draft.state.venue_epochs.get(body.venue, 0) + 1
+    draft.note(journal_pb2.Effect(venue_session=journal_pb2.VenueSession(venue=body.venue, epoch=epoch)))
+    return epoch

@@ -1,0 +1,219 @@
+"""The ledger of one partition: one command in, one outcome out, state moved by its effects only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.types.v1 import ledger_pb2 as words
+from libs.common.errors import InvariantBroken
+from libs.common.ids import partition_of, system_kind
+from services.collateral_management.domain import accounts, episodes, indices, money, orders, reservations
+from services.collateral_management.domain.draft import Context, Draft, Refused, apply_all
+from services.collateral_management.domain.state import Remembered, RememberedKey, State
+
+Handler = Callable[[Draft, Any, commands_pb2.Principal], int | Refused]
+
+# command -> handler, roles that may send it; a name stands for one service only
+HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
+    "open_account": (accounts.open_account, frozenset(("client",))),
+    "confirm_deposit": (accounts.confirm_deposit, frozenset(("custodian",))),
+    "withdraw": (reservations.withdraw, frozenset(("client",))),
+    "transfer": (reservations.transfer, frozenset(("client",))),
+    "place_order": (orders.place_order, frozenset(("client",))),
+    "cancel_order": (orders.cancel_order, frozenset(("client",))),
+    "supply": (accounts.supply, frozenset(("client",))),
+    "redeem": (accounts.redeem, frozenset(("client",))),
+    "verdict": (reservations.verdict, frozenset(("risk_evaluation",))),
+    "open_episode": (episodes.open_episode, frozenset(("risk_evaluation",))),
+    "step_episode": (episodes.step_episode, frozenset(("liquidation_execution",))),
+    "close_episode": (episodes.close_episode, frozenset(("liquidation_execution",))),
+    "resolve_shortfall": (episodes.resolve_shortfall, frozenset(("liquidation_execution",))),
+    "order_report": (orders.order_report, frozenset(("venue_gateway",))),
+    "begin_venue_session": (indices.begin_venue_session, frozenset(("venue_gateway",))),
+    "set_index": (indices.set_index, frozenset(("interest_accrual",))),
+    "set_funding": (indices.set_funding, frozenset(("interest_accrual",))),
+    "settle_variation": (indices.settle_variation, frozenset(("interest_accrual",))),
+}
+
+EFFECTS_BYTES_MAX = 4 * 1024 * 1024
+
+
+def handle(state: State, command: commands_pb2.Command, context: Context) -> journal_pb2.Outcome:
+    """Outcome of a command; the state has moved when, and only when, it carries effects."""
+    name = command.WhichOneof("body") or ""
+    outcome = journal_pb2.Outcome(command=name, principal=command.principal, request_hash=request_hash(command))
+    _copy_key(command, outcome)
+    early = _seen_before(state, command, outcome.request_hash, context)
+    if early is not None:
+        outcome.refusal, outcome.detail, outcome.subject, outcome.repeated = early
+        return outcome
+    _decide(state, command, name, outcome, context)
+    remember(state, outcome, context)
+    return outcome
+
+
+def _decide(
+    state: State, command: commands_pb2.Command, name: str, outcome: journal_pb2.Outcome, context: Context
+) -> None:
+    draft = Draft(state, context)
+    refused = _may_send(state, command, name)
+    if refused is None:
+        try:
+            result = HANDLERS[name][0](draft, getattr(command, name), command.principal)
+            if not isinstance(result, Refused):
+                for account, asset in draft.cash_touched:
+                    if system_kind(account) is None:
+                        money.straighten(draft, account, asset)
+                result = _small_enough(draft) or result
+        except InvariantBroken:
+            raise
+        except (ArithmeticError, LookupError, ValueError, TypeError) as error:
+            result = Refused(words.REFUSAL_INTERNAL, f"{type(error).__name__}: {error}")
+        if not isinstance(result, Refused):
+            draft.commit()
+            outcome.subject = result
+            outcome.effects.extend(draft.effects)
+            return
+        refused = result
+    if command.WhichOneof("key") == "fact":
+        _park(state, command, refused, outcome, context)
+        return
+    outcome.refusal, outcome.detail = refused.reason, refused.detail[:300]
+
+
+def _may_send(state: State, command: commands_pb2.Command, name: str) -> Refused | None:
+    if name not in HANDLERS:
+        return Refused(words.REFUSAL_UNKNOWN_COMMAND, "no body, or one this build does not know")
+    role = command.principal.role
+    sender = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian"}.get(role, command.principal.id)
+    if sender not in HANDLERS[name][1]:
+        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{sender} may not send {name}")
+    account = getattr(getattr(command, name), "account", 0)
+    if account and partition_of(account) != state.partition:
+        return Refused(words.REFUSAL_WRONG_PARTITION, f"account {account} lives in partition {partition_of(account)}")
+    return None
+
+
+def _small_enough(draft: Draft) -> Refused | None:
+    size = sum(effect.ByteSize() for effect in draft.effects)
+    if size > EFFECTS_BYTES_MAX:
+        return Refused(words.REFUSAL_TOO_LARGE, f"expected effects of at most {EFFECTS_BYTES_MAX} bytes, was {size}")
+    return None
+
+
+def _park(
+    state: State, command: commands_pb2.Command, refused: Refused, outcome: journal_pb2.Outcome, context: Context
+) -> None:
+    """A fact that cannot be applied is never refused: it is kept in the journal with an alert."""
+    draft = Draft(state, context)
+    detail = f"{words.Refusal.Name(refused.reason)}: {refused.detail}; {command.fact.stream}/{command.fact.sequence}"
+    draft.alert("fact_in_suspense", account=0, detail=detail[:300])
+    draft.commit()
+    outcome.effects.extend(draft.effects)
+
+
+def request_hash(command: commands_pb2.Command) -> bytes:
+    """16 bytes that tell one request from another under the same key."""
+    bare = commands_pb2.Command()
+    bare.CopyFrom(command)
+    bare.ClearField("key")
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()[:16]
+
+
+def _copy_key(command: commands_pb2.Command, outcome: journal_pb2.Outcome) -> None:
+    match command.WhichOneof("key"):
+        case "session":
+            outcome.session.CopyFrom(command.session)
+        case "client":
+            outcome.client.CopyFrom(command.client)
+        case "fact":
+            outcome.fact.CopyFrom(command.fact)
+
+
+_Early = tuple[words.Refusal, str, int, bool]
+
+
+def _seen_before(state: State, command: commands_pb2.Command, digest: bytes, context: Context) -> _Early | None:
+    match command.WhichOneof("key"):
+        case "session":
+            return _seen_on_session(state, command.session, digest)
+        case "client":
+            return _seen_key(state, command, digest, context)
+        case "fact":
+            return _seen_fact(state, command.fact)
+    return (words.REFUSAL_KEY_EXPIRED, "expected a key", 0, False)
+
+
+def _seen_on_session(state: State, key: commands_pb2.SessionKey, digest: bytes) -> _Early | None:
+    if len(key.session) != 16 or not key.n:
+        return (words.REFUSAL_KEY_EXPIRED, "expected a session of 16 bytes and n >= 1", 0, False)
+    session = state.sessions.get(key.session)
+    if session is None or key.n > session.high:
+        return None
+    known = session.outcomes.get(key.n)
+    if known is None:
+        return (words.REFUSAL_KEY_EXPIRED, f"the outcome of {key.n} is no longer remembered", 0, False)
+    return _again(known, digest)
+
+
+def _seen_key(state: State, command: commands_pb2.Command, digest: bytes, context: Context) -> _Early | None:
+    rules, key = context.parameters.ledger, command.client
+    if not 0 < len(key.key.encode()) <= 64:
+        return (words.REFUSAL_KEY_EXPIRED, "expected a key of 1 to 64 bytes", 0, False)
+    keys: Mapping[str, RememberedKey] = state.client_keys.get(command.principal.id, {})
+    known = keys.get(key.key)
+    oldest_ns = context.now_ns - rules.key_horizon_ns
+    if known is not None and known.issued_at_ns >= oldest_ns:
+        return _again(known.outcome, digest)
+    if key.issued_at_ns < oldest_ns:
+        return (words.REFUSAL_KEY_EXPIRED, f"issued before {oldest_ns}", 0, False)
+    live = sum(1 for one in keys.values() if one.issued_at_ns >= oldest_ns) if len(keys) >= rules.client_keys_max else 0
+    if live >= rules.client_keys_max:
+        return (words.REFUSAL_TOO_MANY_KEYS, f"{live} keys are alive", 0, False)
+    return None
+
+
+def _seen_fact(state: State, key: commands_pb2.FactKey) -> _Early | None:
+    high = state.streams.get(key.stream, 0)
+    if key.sequence <= high:
+        return (words.REFUSAL_UNSPECIFIED, "", 0, True)
+    if key.previous != high:
+        return (words.REFUSAL_GAP, f"expected the fact after {high}, was after {key.previous}", 0, False)
+    return None
+
+
+def _again(known: Remembered, digest: bytes) -> _Early:
+    if known.request_hash != digest:
+        return (words.REFUSAL_KEY_REUSED, "the key was used with another request", 0, False)
+    return (known.refusal, known.detail, known.subject, True)
+
+
+def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> None:
+    """Keeps what a repetition of the command must get."""
+    known = Remembered(outcome.request_hash, outcome.refusal, outcome.detail, outcome.subject)
+    match outcome.WhichOneof("key"):
+        case "session":
+            keep = context.parameters.ledger.session_outcomes
+            state.remember_session(outcome.session.session, outcome.session.n, known, keep=keep)
+        case "client":
+            oldest_ns = context.now_ns - context.parameters.ledger.key_horizon_ns
+            one = RememberedKey(outcome.client.issued_at_ns, known)
+            state.remember_key(outcome.principal.id, outcome.client.key, one, oldest_ns=oldest_ns)
+        case "fact":
+            state.streams[outcome.fact.stream] = outcome.fact.sequence
+
+
+FORGOTTEN = frozenset(
+    (words.REFUSAL_KEY_EXPIRED, words.REFUSAL_KEY_REUSED, words.REFUSAL_TOO_MANY_KEYS, words.REFUSAL_GAP)
+)
+
+
+def fold(state: State, body: journal_pb2.JournalBody, context: Context) -> None:
+    """Moves the state by one accepted frame, exactly as handling did."""
+    for outcome in body.outcomes:
+        if not outcome.repeated and outcome.refusal not in FORGOTTEN:
+            remember(state, outcome, context)
+        apply_all(state, outcome.effects)

@@ -1,0 +1,125 @@
+"""Borrowing, repaying and lending by shares; every rounding favours the pool."""
+
+from __future__ import annotations
+
+from ballast.types.v1 import ledger_pb2
+from libs.common.ids import SystemAccount, system_account
+from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
+from services.collateral_management.domain.draft import Draft
+from services.collateral_management.domain.state import CASH, DEBT, OVERDRAFT, SUPPLY
+
+
+def pool_account(draft: Draft, asset: int) -> int:
+    """The partition's shard of the asset's pool."""
+    return system_account(SystemAccount.POOL, partition=draft.state.partition, index=asset)
+
+
+def house(draft: Draft, kind: SystemAccount, index: int = 0) -> int:
+    """The partition's shard of a house account."""
+    return system_account(kind, partition=draft.state.partition, index=index)
+
+
+def debt_units(draft: Draft, account: int, asset: int) -> int:
+    """What the account owes the pool and the house in an asset, rounded up each."""
+    pool = mul_div_up(draft.balance(account, asset, DEBT), draft.state.borrow_index(asset), INDEX_ONE)
+    overdraft = mul_div_up(draft.balance(account, asset, OVERDRAFT), draft.state.overdraft_index(asset), INDEX_ONE)
+    return pool + overdraft
+
+
+def claim_units(draft: Draft, account: int, asset: int) -> int:
+    """What the pool owes the account, rounded down."""
+    return mul_div_down(draft.balance(account, asset, SUPPLY), draft.state.supply_index(asset), INDEX_ONE)
+
+
+def straighten(draft: Draft, account: int, asset: int) -> None:
+    """Borrows what cash lacks, repays with what cash has, and keeps the restriction flag true to both."""
+    cash = draft.balance(account, asset, CASH)
+    if cash < 0:
+        _borrow(draft, account, asset, -cash)
+    elif cash > 0:
+        _repay(draft, account, asset, kind=OVERDRAFT, index=draft.state.overdraft_index(asset))
+        _repay(draft, account, asset, kind=DEBT, index=draft.state.borrow_index(asset))
+    _forgive_dust(draft, account, asset)
+    _refresh_restriction(draft, account)
+
+
+def _borrow(draft: Draft, account: int, asset: int, units: int) -> None:
+    pool = pool_account(draft, asset)
+    from_pool = min(units, max(0, draft.balance(pool, asset, CASH)))
+    if from_pool:
+        shares = mul_div_up(from_pool, INDEX_ONE, draft.state.borrow_index(asset))
+        draft.move(debit=pool, credit=account, asset=asset, kind=CASH, units=from_pool)
+        draft.move(debit=pool, credit=account, asset=asset, kind=DEBT, units=shares)
+    beyond = units - from_pool
+    if beyond:  # a fact is never refused: the house lends at a penalty, restricts and alerts
+        treasury = house(draft, SystemAccount.TREASURY)
+        shares = mul_div_up(beyond, INDEX_ONE, draft.state.overdraft_index(asset))
+        draft.move(debit=treasury, credit=account, asset=asset, kind=CASH, units=beyond)
+        draft.move(debit=treasury, credit=account, asset=asset, kind=OVERDRAFT, units=shares)
+        draft.alert("overdraft", account=account, detail=f"asset {asset}: {beyond} units beyond the pool's quota")
+
+
+def _repay(draft: Draft, account: int, asset: int, *, kind: ledger_pb2.LineKind, index: int) -> None:
+    shares = draft.balance(account, asset, kind)
+    cash = draft.balance(account, asset, CASH)
+    if shares <= 0 or cash <= 0:
+        return
+    lender = house(draft, SystemAccount.TREASURY) if kind == OVERDRAFT else pool_account(draft, asset)
+    owed = mul_div_up(shares, index, INDEX_ONE)
+    burned = shares if cash >= owed else min(shares, mul_div_down(cash, INDEX_ONE, index))
+    paid = owed if burned == shares else mul_div_up(burned, index, INDEX_ONE)
+    if burned:
+        draft.move(debit=account, credit=lender, asset=asset, kind=CASH, units=paid)
+        draft.move(debit=account, credit=lender, asset=asset, kind=kind, units=burned)
+
+
+def _forgive_dust(draft: Draft, account: int, asset: int) -> None:
+    """Debt up to the dust limit on an account with no other line is paid by the rounding account."""
+    rules = draft.context.parameters.pool(asset)
+    shares = draft.balance(account, asset, DEBT)
+    if rules is None or not shares:
+        return
+    owed = mul_div_up(shares, draft.state.borrow_index(asset), INDEX_ONE)
+    cash = draft.balance(account, asset, CASH)
+    if owed - cash > rules.dust or not {(asset, CASH), (asset, DEBT)}.issuperset(draft.lines_of(account)):
+        return
+    pool = pool_account(draft, asset)
+    draft.move(debit=account, credit=pool, asset=asset, kind=CASH, units=cash)
+    draft.move(debit=house(draft, SystemAccount.ROUNDING), credit=pool, asset=asset, kind=CASH, units=owed - cash)
+    draft.move(debit=account, credit=pool, asset=asset, kind=DEBT, units=shares)
+
+
+def _refresh_restriction(draft: Draft, account: int) -> None:
+    attributes = draft.account(account)
+    if attributes is None:
+        return
+    overdrawn = any(kind == OVERDRAFT for _, kind in draft.lines_of(account))
+    restricted = overdrawn or attributes.episode != 0
+    if restricted != attributes.restricted:
+        changed = type(attributes)()
+        changed.CopyFrom(attributes)
+        changed.restricted = restricted
+        draft.put_account(changed)
+
+
+def redeem(draft: Draft, account: int, asset: int, units: int) -> int:
+    """Turns claims on the pool into at most `units` of cash, as far as the pool is idle; returns the units paid."""
+    shares = draft.balance(account, asset, SUPPLY)
+    index = draft.state.supply_index(asset)
+    pool = pool_account(draft, asset)
+    wanted = min(units, claim_units(draft, account, asset), max(0, draft.balance(pool, asset, CASH)))
+    if wanted <= 0:
+        return 0
+    burned = min(shares, mul_div_up(wanted, INDEX_ONE, index))
+    draft.move(debit=account, credit=pool, asset=asset, kind=SUPPLY, units=burned)
+    draft.move(debit=pool, credit=account, asset=asset, kind=CASH, units=wanted)
+    return wanted
+
+
+def supply(draft: Draft, account: int, asset: int, units: int) -> int:
+    """Lends units of cash to the pool; returns the shares received, rounded down."""
+    pool = pool_account(draft, asset)
+    shares = mul_div_down(units, INDEX_ONE, draft.state.supply_index(asset))
+    draft.move(debit=account, credit=pool, asset=asset, kind=CASH, units=units)
+    draft.move(debit=pool, credit=account, asset=asset, kind=SUPPLY, units=shares)
+    return shares

@@ -1,0 +1,225 @@
+"""Orders and what venues report of them."""
+
+from __future__ import annotations
+
+from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.types.v1 import ledger_pb2 as words
+from ballast.types.v1 import market_pb2
+from libs.common.ids import SystemAccount
+from libs.common.parameters import Instrument
+from libs.common.units import PPM, mul_div_up
+from services.collateral_management.domain import money, positions
+from services.collateral_management.domain.accounts import owned
+from services.collateral_management.domain.draft import Draft, Refused
+from services.collateral_management.domain.state import CASH, LIVE, LOTS, VARIATION
+
+
+def changed_order(
+    order: journal_pb2.Order,
+    *,
+    state: words.OrderState,
+    remaining: int | None = None,
+    send_by_ns: int | None = None,
+    reason: words.Refusal = words.REFUSAL_UNSPECIFIED,
+) -> journal_pb2.Order:
+    """A copy of the order with what changed."""
+    changed = journal_pb2.Order()
+    changed.CopyFrom(order)
+    changed.state = state
+    changed.reason = reason
+    if remaining is not None:
+        changed.remaining = remaining
+    if send_by_ns is not None:
+        changed.send_by_ns = send_by_ns
+    return changed
+
+
+def tradable(draft: Draft, *, instrument: int, venue: int, lots: int, price: int) -> Refused | None:
+    """Refuses an unknown instrument or venue, and lots or a price out of range."""
+    known = draft.context.parameters.instrument(instrument)
+    if known is None:
+        return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no instrument {instrument}")
+    where = draft.context.parameters.venue(venue)
+    if where is None or instrument not in where.instruments:
+        return Refused(words.REFUSAL_UNKNOWN_VENUE, f"venue {venue} does not trade {known.symbol}")
+    if not 0 < lots <= known.max_order_lots:
+        return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected 1 to {known.max_order_lots} lots, was {lots}")
+    if not 0 < price <= known.max_price:
+        return Refused(words.REFUSAL_PRICE_OUT_OF_RANGE, f"expected a price of 1 to {known.max_price}, was {price}")
+    return None
+
+
+def place_order(draft: Draft, body: commands_pb2.PlaceOrder, sender: commands_pb2.Principal) -> int | Refused:
+    """Id of a reserved order; it goes nowhere before risk's verdict."""
+    refused = owned(draft, body.account, sender) or tradable(
+        draft, instrument=body.instrument, venue=body.venue, lots=body.lots, price=body.limit_price
+    )
+    if refused:
+        return refused
+    if body.side not in (market_pb2.SIDE_BUY, market_pb2.SIDE_SELL):
+        return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, "expected a side, buy or sell")
+    if body.time_in_force not in (market_pb2.TIME_IN_FORCE_IOC, market_pb2.TIME_IN_FORCE_GTC):
+        return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, "expected a time in force, IOC or GTC")
+    attributes = draft.account(body.account)
+    if attributes is not None and attributes.restricted and not body.reduce_only:
+        return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {body.account} is restricted")
+    live = draft.state.orders_of(body.account)
+    if len(live) >= draft.context.parameters.ledger.open_orders_max:
+        return Refused(words.REFUSAL_TOO_MANY_ORDERS, f"account {body.account} has {len(live)} open orders")
+    instrument = draft.context.parameters.instrument(body.instrument)
+    if body.reduce_only and instrument is not None:
+        room = reducing_room(draft, body.account, instrument, side=body.side)
+        room -= sum(o.remaining for o in live if o.instrument == body.instrument and o.side == body.side)
+        if body.lots > room:
+            return Refused(words.REFUSAL_NOT_REDUCING, f"expected at most {max(0, room)} lots, was {body.lots}")
+    order = journal_pb2.Order(
+        order=draft.new_id(), account=body.account, instrument=body.instrument, venue=body.venue, side=body.side,
+        lots=body.lots, remaining=body.lots, limit_price=body.limit_price, time_in_force=body.time_in_force,
+        reduce_only=body.reduce_only, state=words.ORDER_STATE_RESERVED, reserved_sequence=draft.context.sequence,
+    )  # fmt: skip
+    draft.put_order(order)
+    return order.order
+
+
+def reducing_room(draft: Draft, account: int, instrument: Instrument, *, side: market_pb2.Side) -> int:
+    """Most lots on that side that only reduce: the opposite position; for spot the coins held, or the coins owed."""
+    buying = side == market_pb2.SIDE_BUY
+    if instrument.is_margined:
+        lots = draft.balance(account, instrument.id, LOTS)
+        return max(0, -lots if buying else lots)
+    if buying:  # one lot more than whole lots covers a debt that is no whole number of lots
+        return -(-money.debt_units(draft, account, instrument.underlying) // instrument.base_units_per_lot)
+    return max(0, draft.balance(account, instrument.underlying, CASH)) // instrument.base_units_per_lot
+
+
+def cancel_order(draft: Draft, body: commands_pb2.CancelOrder, sender: commands_pb2.Principal) -> int | Refused:
+    """Id of the order: voided at once while reserved, cancelling once it is out."""
+    refused = owned(draft, body.account, sender)
+    if refused:
+        return refused
+    order = draft.state.orders.get(body.order)
+    if order is None or order.account != body.account or order.episode:
+        return Refused(words.REFUSAL_UNKNOWN_ORDER, f"no live order {body.order} of account {body.account}")
+    cancel(draft, order, reason=words.REFUSAL_CANCELLED_BY_OWNER)
+    return order.order
+
+
+def cancel(draft: Draft, order: journal_pb2.Order, *, reason: words.Refusal) -> None:
+    """Voids a reserved order, asks the venue for one that is out."""
+    if order.state == words.ORDER_STATE_RESERVED:
+        draft.put_order(changed_order(order, state=words.ORDER_STATE_VOIDED, reason=reason))
+    elif order.state != words.ORDER_STATE_CANCELLING:
+        draft.put_order(changed_order(order, state=words.ORDER_STATE_CANCELLING, reason=reason))
+
+
+def order_report(draft: Draft, body: commands_pb2.OrderReport, _: commands_pb2.Principal) -> int | Refused:
+    """Id of the order a venue reports about. A fact: what does not fit is posted to suspense with an alert."""
+    order = draft.order(body.order)
+    if order is None or order.state in (words.ORDER_STATE_RESERVED, words.ORDER_STATE_VOIDED):
+        draft.alert("unknown_order", account=0, detail=f"venue {body.venue} reports about order {body.order}")
+        return body.order
+    if body.kind == words.REPORT_KIND_FILL:
+        _fill(draft, order, body)
+    elif order.state not in LIVE:
+        draft.alert("late_report", account=order.account, detail=f"report {body.kind} for closed order {body.order}")
+    elif body.kind == words.REPORT_KIND_ACCEPTED:
+        if order.state == words.ORDER_STATE_RELEASED:
+            draft.put_order(changed_order(order, state=words.ORDER_STATE_WORKING))
+    elif body.kind == words.REPORT_KIND_CANCELLED:
+        draft.put_order(changed_order(order, state=words.ORDER_STATE_CANCELLED))
+    elif body.kind == words.REPORT_KIND_REJECTED:
+        draft.put_order(changed_order(order, state=words.ORDER_STATE_REJECTED))
+    else:
+        draft.alert("unknown_report", account=order.account, detail=f"kind {body.kind} for order {body.order}")
+    return order.order
+
+
+def _fill(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderReport) -> None:
+    instrument = draft.context.parameters.instrument(order.instrument)
+    if instrument is None or body.lots <= 0 or body.price <= 0:
+        draft.alert("impossible_fill", account=order.account, detail=f"{body.lots} lots at {body.price}")
+        return
+    if body.lots > order.remaining or order.state not in LIVE:
+        draft.alert("overfill", account=order.account, detail=f"{body.lots} lots against {order.remaining} open")
+    traded = body.lots if order.side == market_pb2.SIDE_BUY else -body.lots
+    post = _post_margined if instrument.is_margined else _post_spot
+    post(draft, order.account, instrument, traded=traded, body=body)
+    venue = money.house(draft, SystemAccount.VENUE, order.venue)
+    draft.move(debit=order.account, credit=venue, asset=instrument.settlement, kind=CASH, units=body.fee_units)
+    fee = _liquidation_fee(draft, order, instrument, body)
+    _record_fill(draft, order, body, fee=fee)
+    if order.state in LIVE:
+        remaining = max(0, order.remaining - body.lots)
+        state = order.state if remaining else words.ORDER_STATE_FILLED
+        if state == words.ORDER_STATE_RELEASED:
+            state = words.ORDER_STATE_WORKING
+        draft.put_order(changed_order(order, state=state, remaining=remaining))
+
+
+def _post_spot(
+    draft: Draft, account: int, instrument: Instrument, *, traded: int, body: commands_pb2.OrderReport
+) -> None:
+    venue = money.house(draft, SystemAccount.VENUE, body.venue)
+    base = traded * instrument.base_units_per_lot
+    if traded > 0:
+        quote = -positions.notional_up(instrument, lots=traded, price=body.price)
+    else:
+        quote = positions.notional_down(instrument, lots=-traded, price=body.price)
+    draft.move(debit=venue, credit=account, asset=instrument.underlying, kind=CASH, units=base)
+    draft.move(debit=venue, credit=account, asset=instrument.quote, kind=CASH, units=quote)
+
+
+def _post_margined(
+    draft: Draft, account: int, instrument: Instrument, *, traded: int, body: commands_pb2.OrderReport
+) -> None:
+    contra = money.house(draft, SystemAccount.CONTRA, instrument.id)
+    parts = positions.fill(
+        instrument,
+        lots=draft.balance(account, instrument.id, LOTS),
+        variation=draft.balance(account, instrument.id, VARIATION),
+        traded=traded,
+        price=body.price,
+        funding=draft.state.funding_at(instrument.id, body.executed_at_ns),
+    )
+    for part in parts:
+        draft.move(debit=contra, credit=account, asset=instrument.id, kind=LOTS, units=part.lots)
+        draft.move(debit=contra, credit=account, asset=instrument.id, kind=VARIATION, units=part.variation)
+        draft.move(debit=contra, credit=account, asset=instrument.settlement, kind=CASH, units=part.realised)
+
+
+def _liquidation_fee(
+    draft: Draft, order: journal_pb2.Order, instrument: Instrument, body: commands_pb2.OrderReport
+) -> int:
+    if not order.episode:
+        return 0
+    notional = positions.notional_up(instrument, lots=body.lots, price=body.price)
+    fee = mul_div_up(notional, draft.context.parameters.ledger.liquidation_fee, PPM)
+    fund = money.house(draft, SystemAccount.INSURANCE)
+    draft.move(debit=order.account, credit=fund, asset=instrument.settlement, kind=CASH, units=fee)
+    return fee
+
+
+def _record_fill(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderReport, *, fee: int) -> None:
+    draft.note(
+        journal_pb2.Effect(
+            fill=journal_pb2.Fill(
+                order=order.order,
+                account=order.account,
+                instrument=order.instrument,
+                venue=order.venue,
+                side=order.side,
+                lots=body.lots,
+                price=body.price,
+                fee_units=body.fee_units,
+                liquidation_fee_units=fee,
+                executed_at_ns=body.executed_at_ns,
+                episode=order.episode,
+            )
+        )
+    )
+    episode = draft.episode(order.episode) if order.episode else None
+    if episode is not None:
+        filled = journal_pb2.Episode()
+        filled.CopyFrom(episode)
+        filled.last_fill_sequence = draft.context.sequence
+        draft.put_episode(filled)

@@ -1,0 +1,67 @@
+"""Exact arithmetic of margined instruments (design §4): dirty lot value, variation, realising, settlement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libs.common.parameters import Instrument, InstrumentKind
+from libs.common.units import FUNDING_ONE, mul_div_down
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What a fill does to a position: changes of lots and variation, and what is realised into cash."""
+
+    lots: int
+    variation: int  # change of V, what is realised taken out
+    realised: int
+
+
+def dirty_value(instrument: Instrument, *, lots: int, price: int, funding: int) -> tuple[int, int]:
+    """`lots · P*(price, funding)` in settlement units, as an exact fraction (numerator, positive denominator).
+
+    Linear P* = c·M − F/10⁹; inverse P* = −c/M − F/10⁹.
+    """
+    if instrument.kind is InstrumentKind.INVERSE_PERP:
+        denominator = instrument.c_den * price * FUNDING_ONE
+        return -lots * (instrument.c_num * FUNDING_ONE + funding * instrument.c_den * price), denominator
+    denominator = instrument.c_den * FUNDING_ONE
+    return lots * (instrument.c_num * price * FUNDING_ONE - funding * instrument.c_den), denominator
+
+
+def notional_up(instrument: Instrument, *, lots: int, price: int) -> int:
+    """Settlement units that `lots` (> 0) are worth at a price, rounded up."""
+    return -_notional(instrument, -lots, price)
+
+
+def notional_down(instrument: Instrument, *, lots: int, price: int) -> int:
+    """Settlement units that `lots` (> 0) are worth at a price, rounded down."""
+    return _notional(instrument, lots, price)
+
+
+def _notional(instrument: Instrument, lots: int, price: int) -> int:
+    if instrument.kind is InstrumentKind.INVERSE_PERP:
+        return mul_div_down(lots, instrument.c_num, instrument.c_den * price)
+    return mul_div_down(lots * price, instrument.c_num, instrument.c_den)
+
+
+def fill(instrument: Instrument, *, lots: int, variation: int, traded: int, price: int, funding: int) -> list[Fill]:
+    """Effect of trading `traded` signed lots on a position: one part, or two when it goes through zero.
+
+    ΔV = floor(−d·P*(p, F)); a reducing part realises V + ΔV when it closes, else floor(V·|d|/|q|) + ΔV.
+    """
+    if lots and (lots > 0) != (traded > 0) and abs(traded) > abs(lots):
+        closing = fill(instrument, lots=lots, variation=variation, traded=-lots, price=price, funding=funding)
+        return closing + fill(instrument, lots=0, variation=0, traded=traded + lots, price=price, funding=funding)
+    numerator, denominator = dirty_value(instrument, lots=-traded, price=price, funding=funding)
+    change = mul_div_down(numerator, 1, denominator)
+    if not lots or (lots > 0) == (traded > 0):
+        return [Fill(traded, change, 0)]
+    realised = variation + change if traded == -lots else mul_div_down(variation, abs(traded), abs(lots)) + change
+    return [Fill(traded, change - realised, realised)]
+
+
+def settlement(instrument: Instrument, *, lots: int, variation: int, price: int, funding: int) -> int:
+    """`S = floor(q·P* + V)`: what settlement turns into cash."""
+    numerator, denominator = dirty_value(instrument, lots=lots, price=price, funding=funding)
+    return mul_div_down(numerator + variation * denominator, 1, denominator)

@@ -1,0 +1,130 @@
+"""Withdrawals, transfers and orders wait for risk: reserve, judge, settle or void."""
+
+from __future__ import annotations
+
+from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.types.v1 import ledger_pb2 as words
+from libs.common.ids import SystemAccount, entity_of
+from services.collateral_management.domain import money
+from services.collateral_management.domain.accounts import known_asset, owned, positive
+from services.collateral_management.domain.draft import Draft, Refused
+from services.collateral_management.domain.orders import changed_order
+from services.collateral_management.domain.state import CASH, RESERVED
+
+
+def withdraw(draft: Draft, body: commands_pb2.Withdraw, sender: commands_pb2.Principal) -> int | Refused:
+    """Reservation id of a withdrawal: its units leave cash at once and wait."""
+    refused = _may_reserve(draft, body, sender)
+    return refused or _reserve(draft, body, to_account=0, destination=body.destination)
+
+
+def transfer(draft: Draft, body: commands_pb2.Transfer, sender: commands_pb2.Principal) -> int | Refused:
+    """Reservation id of a transfer to another account of the same entity."""
+    refused = _may_reserve(draft, body, sender) or owned(draft, body.to_account, sender)
+    if refused:
+        return refused
+    if entity_of(body.account) != entity_of(body.to_account) or body.account == body.to_account:
+        return Refused(words.REFUSAL_OTHER_ENTITY, f"{body.to_account} is no other account of the same entity")
+    return _reserve(draft, body, to_account=body.to_account, destination="")
+
+
+def _may_reserve(
+    draft: Draft, body: commands_pb2.Withdraw | commands_pb2.Transfer, sender: commands_pb2.Principal
+) -> Refused | None:
+    refused = owned(draft, body.account, sender) or known_asset(draft, body.asset) or positive(body.units)
+    if refused:
+        return refused
+    attributes = draft.account(body.account)
+    if attributes is not None and attributes.restricted:
+        return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {body.account} is restricted")
+    cash = draft.balance(body.account, body.asset, CASH)
+    if cash < body.units:
+        return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {cash} units, was {body.units}")
+    return None
+
+
+def _reserve(
+    draft: Draft, body: commands_pb2.Withdraw | commands_pb2.Transfer, *, to_account: int, destination: str
+) -> int:
+    reservation = draft.new_id()
+    draft.post(body.account, body.asset, CASH, -body.units)
+    draft.post(body.account, body.asset, RESERVED, body.units)
+    # RESERVED and CASH are kinds of their own: the contra keeps each at zero over all accounts
+    custody = money.house(draft, SystemAccount.CUSTODY)
+    draft.post(custody, body.asset, CASH, body.units)
+    draft.post(custody, body.asset, RESERVED, -body.units)
+    one = journal_pb2.Reservation(
+        reservation=reservation, account=body.account, to_account=to_account, asset=body.asset, units=body.units,
+        state=words.RESERVATION_STATE_PENDING, reserved_sequence=draft.context.sequence, destination=destination,
+    )  # fmt: skip
+    draft.note(journal_pb2.Effect(reservation=one))
+    return reservation
+
+
+def end_reservation(draft: Draft, one: journal_pb2.Reservation, *, reason: words.Refusal | None) -> None:
+    """Settles a pending reservation, or voids it for a reason."""
+    custody = money.house(draft, SystemAccount.CUSTODY)
+    draft.post(one.account, one.asset, RESERVED, -one.units)
+    draft.post(custody, one.asset, RESERVED, one.units)
+    if reason is not None:  # back to where it came from
+        draft.move(debit=custody, credit=one.account, asset=one.asset, kind=CASH, units=one.units)
+    elif one.to_account:
+        draft.move(debit=custody, credit=one.to_account, asset=one.asset, kind=CASH, units=one.units)
+    ended = journal_pb2.Reservation()
+    ended.CopyFrom(one)
+    ended.state = words.RESERVATION_STATE_SETTLED if reason is None else words.RESERVATION_STATE_VOIDED
+    ended.reason = reason or words.REFUSAL_UNSPECIFIED
+    draft.note(journal_pb2.Effect(reservation=ended))
+
+
+def verdict(draft: Draft, body: commands_pb2.Verdict, _: commands_pb2.Principal) -> int | Refused:
+    """Id of what risk has judged, settled or voided."""
+    if body.WhichOneof("target") == "order":
+        order = draft.state.orders.get(body.order)
+        if order is None or order.state != words.ORDER_STATE_RESERVED:
+            return Refused(words.REFUSAL_UNKNOWN_ORDER, f"no reserved order {body.order}")
+        refused = _may_decide(draft, body, reserved_sequence=order.reserved_sequence)
+        if refused:
+            return refused
+        attributes = draft.account(order.account)
+        if body.settle and attributes is not None and attributes.restricted and not order.reduce_only:
+            return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {order.account} is restricted")
+        if body.settle:
+            send_by = draft.context.now_ns + draft.context.parameters.ledger.send_by_ns
+            draft.put_order(changed_order(order, state=words.ORDER_STATE_RELEASED, send_by_ns=send_by))
+        else:
+            draft.put_order(changed_order(order, state=words.ORDER_STATE_VOIDED, reason=body.reason))
+        return order.order
+    reservation = draft.state.reservations.get(body.reservation)
+    if reservation is None:
+        return Refused(words.REFUSAL_UNKNOWN_RESERVATION, f"no pending reservation {body.reservation}")
+    refused = _may_decide(draft, body, reserved_sequence=reservation.reserved_sequence)
+    if refused:
+        return refused
+    attributes = draft.account(reservation.account)
+    if body.settle and attributes is not None and attributes.restricted:
+        return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {reservation.account} is restricted")
+    end_reservation(draft, reservation, reason=None if body.settle else body.reason)
+    return reservation.reservation
+
+
+def _may_decide(draft: Draft, body: commands_pb2.Verdict, *, reserved_sequence: int) -> Refused | None:
+    context, cited = draft.context, body.citation
+    if not reserved_sequence <= cited.journal_sequence < context.sequence:
+        return Refused(
+            words.REFUSAL_CITES_EARLIER_STATE,
+            f"expected a state from {reserved_sequence} to {context.sequence - 1}, was {cited.journal_sequence}",
+        )
+    if cited.control_sequence != context.control_sequence:
+        return Refused(
+            words.REFUSAL_CITES_OTHER_PARAMETERS,
+            f"expected control {context.control_sequence}, was {cited.control_sequence}",
+        )
+    if not body.settle:
+        return None
+    late_ns = context.now_ns - cited.mark_run_time_ns - context.parameters.ledger.verdict_validity_ns
+    if late_ns > 0:
+        return Refused(words.REFUSAL_VERDICT_EXPIRED, f"the cited mark is {late_ns} ns past its validity")
+    if not context.marks_alive:
+        return Refused(words.REFUSAL_MARKS_SILENT, "no mark heartbeat within a second")
+    return None

@@ -1,0 +1,247 @@
+"""Everything the ledger of one partition holds: the fold of its journal, by overwriting."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ballast.events.v1 import journal_pb2
+from ballast.types.v1 import ledger_pb2
+from libs.common.ids import entity_of, system_kind
+from libs.common.units import INDEX_ONE
+
+Line = tuple[int, int, int]  # account, asset or instrument, LineKind
+
+CASH = ledger_pb2.LINE_KIND_CASH
+RESERVED = ledger_pb2.LINE_KIND_RESERVED
+SUPPLY = ledger_pb2.LINE_KIND_SUPPLY_SHARES
+DEBT = ledger_pb2.LINE_KIND_DEBT_SHARES
+OVERDRAFT = ledger_pb2.LINE_KIND_OVERDRAFT_SHARES
+LOTS = ledger_pb2.LINE_KIND_LOTS
+VARIATION = ledger_pb2.LINE_KIND_VARIATION
+LOSS = ledger_pb2.LINE_KIND_LOSS
+
+LIVE = frozenset(
+    (
+        ledger_pb2.ORDER_STATE_RESERVED,
+        ledger_pb2.ORDER_STATE_RELEASED,
+        ledger_pb2.ORDER_STATE_WORKING,
+        ledger_pb2.ORDER_STATE_CANCELLING,
+    )
+)
+CLOSED_ORDERS_MAX = 10_000  # terminal orders remembered, for reports that come late
+FUNDING_HISTORY_MAX = 64
+SESSIONS_MAX = 4_096
+SERIAL_MASK = (1 << 48) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The outcome of a key: what a repetition gets again."""
+
+    request_hash: bytes
+    refusal: ledger_pb2.Refusal
+    detail: str
+    subject: int
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedKey:
+    """A unary key with the run time it was issued at."""
+
+    issued_at_ns: int
+    outcome: Remembered
+
+
+class Session:
+    """High mark and last outcomes of a stream of commands."""
+
+    __slots__ = ("high", "outcomes")
+
+    def __init__(self) -> None:
+        self.high = 0
+        self.outcomes: OrderedDict[int, Remembered] = OrderedDict()
+
+
+class State:
+    """State of one partition. Changed by `apply` and `remember_*` only."""
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.serial = 0  # of orders, reservations and episodes
+        self.entity_serial = 0
+        self.accounts: dict[int, journal_pb2.Account] = {}
+        self.entity_accounts: dict[int, int] = {}  # entity -> number of accounts
+        self.orders: dict[int, journal_pb2.Order] = {}
+        self.closed_orders: OrderedDict[int, journal_pb2.Order] = OrderedDict()
+        self.reservations: dict[int, journal_pb2.Reservation] = {}
+        self.episodes: dict[int, journal_pb2.Episode] = {}
+        self.closed_sequence: dict[int, int] = {}  # account -> sequence of its last episode's close
+        self.pools: dict[int, journal_pb2.PoolIndex] = {}
+        self.funding: dict[int, list[tuple[int, int]]] = {}  # instrument -> (run time, F), oldest first
+        self.funding_tick: dict[int, int] = {}
+        self.settlement_tick: dict[int, int] = {}
+        self.venue_epochs: dict[int, int] = {}
+        self.streams: dict[str, int] = {}
+        self.sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self.client_keys: dict[str, OrderedDict[str, RememberedKey]] = {}
+        self._lines: dict[Line, tuple[int, int]] = {}  # -> balance, version
+        self._of_account: dict[int, set[tuple[int, int]]] = {}
+        self._holders: dict[int, set[int]] = {}  # instrument -> clients with lots or variation
+        self._orders_of: dict[int, set[int]] = {}
+        self._reservations_of: dict[int, set[int]] = {}
+
+    def line(self, account: int, asset: int, kind: int) -> tuple[int, int]:
+        """Balance and version of a line."""
+        return self._lines.get((account, asset, kind), (0, 0))
+
+    def lines_of(self, account: int) -> list[tuple[int, int]]:
+        """(asset, kind) of the account's lines that are not zero, sorted."""
+        return sorted(self._of_account.get(account, ()))
+
+    def holders(self, instrument: int) -> list[int]:
+        """Accounts with lots or variation in the instrument, sorted; house accounts left out."""
+        return sorted(self._holders.get(instrument, ()))
+
+    def orders_of(self, account: int) -> list[journal_pb2.Order]:
+        """Live orders of the account, oldest first."""
+        return [self.orders[one] for one in sorted(self._orders_of.get(account, ()))]
+
+    def reservations_of(self, account: int) -> list[journal_pb2.Reservation]:
+        """Pending reservations of the account, oldest first."""
+        return [self.reservations[one] for one in sorted(self._reservations_of.get(account, ()))]
+
+    def all_lines(self) -> Iterator[tuple[Line, int]]:
+        """Every line with its balance."""
+        for line, (balance, _) in self._lines.items():
+            yield line, balance
+
+    def borrow_index(self, asset: int) -> int:
+        """Units of debt per share, 10^-15."""
+        pool = self.pools.get(asset)
+        return pool.borrow_index if pool else INDEX_ONE
+
+    def supply_index(self, asset: int) -> int:
+        """Units of claim per share, 10^-15."""
+        pool = self.pools.get(asset)
+        return pool.supply_index if pool else INDEX_ONE
+
+    def overdraft_index(self, asset: int) -> int:
+        """Units of overdraft per share, 10^-15."""
+        pool = self.pools.get(asset)
+        return pool.overdraft_index if pool else INDEX_ONE
+
+    def funding_at(self, instrument: int, run_time_ns: int) -> int:
+        """Cumulative funding at a run time; the oldest remembered one before the history."""
+        history = self.funding.get(instrument)
+        if not history:
+            return 0
+        latest = history[0][1] if len(history) == FUNDING_HISTORY_MAX else 0
+        for at_ns, value in history:
+            if at_ns > run_time_ns:
+                break
+            latest = value
+        return latest
+
+    def apply(self, effect: journal_pb2.Effect) -> None:
+        """Folds one effect."""
+        which = effect.WhichOneof("effect")
+        match which:
+            case "posting":
+                self._apply_posting(effect.posting)
+            case "account":
+                self._apply_account(effect.account)
+            case "order":
+                self._apply_order(effect.order)
+            case "reservation":
+                self._apply_reservation(effect.reservation)
+            case "episode":
+                self._apply_episode(effect.episode)
+            case "pool_index":
+                self.pools[effect.pool_index.asset] = effect.pool_index
+            case "funding_index":
+                self._apply_funding(effect.funding_index)
+            case "settlement":
+                self.settlement_tick[effect.settlement.instrument] = effect.settlement.tick
+            case "venue_session":
+                self.venue_epochs[effect.venue_session.venue] = effect.venue_session.epoch
+            case _:  # fills, waterfall steps and alerts say why; their postings stand beside them
+                pass
+
+    def _apply_posting(self, one: journal_pb2.Posting) -> None:
+        self._lines[one.account, one.asset, one.kind] = (one.balance, one.version)
+        lines = self._of_account.setdefault(one.account, set())
+        if one.balance:
+            lines.add((one.asset, one.kind))
+        else:
+            lines.discard((one.asset, one.kind))
+        if one.kind in (LOTS, VARIATION) and system_kind(one.account) is None:
+            holders = self._holders.setdefault(one.asset, set())
+            if (one.asset, LOTS) in lines or (one.asset, VARIATION) in lines:
+                holders.add(one.account)
+            else:
+                holders.discard(one.account)
+
+    def _apply_account(self, one: journal_pb2.Account) -> None:
+        if one.account not in self.accounts:
+            self.entity_accounts[one.entity] = self.entity_accounts.get(one.entity, 0) + 1
+            self.entity_serial = max(self.entity_serial, entity_of(one.account) >> 16 & 0xFFFFFFFF)
+        self.accounts[one.account] = one
+
+    def _apply_order(self, one: journal_pb2.Order) -> None:
+        self.serial = max(self.serial, one.order & SERIAL_MASK)
+        live = self._orders_of.setdefault(one.account, set())
+        if one.state in LIVE:
+            self.orders[one.order] = one
+            live.add(one.order)
+            return
+        self.orders.pop(one.order, None)
+        live.discard(one.order)
+        self.closed_orders[one.order] = one
+        while len(self.closed_orders) > CLOSED_ORDERS_MAX:
+            self.closed_orders.popitem(last=False)
+
+    def _apply_reservation(self, one: journal_pb2.Reservation) -> None:
+        self.serial = max(self.serial, one.reservation & SERIAL_MASK)
+        pending = self._reservations_of.setdefault(one.account, set())
+        if one.state == ledger_pb2.RESERVATION_STATE_PENDING:
+            self.reservations[one.reservation] = one
+            pending.add(one.reservation)
+        else:
+            self.reservations.pop(one.reservation, None)
+            pending.discard(one.reservation)
+
+    def _apply_episode(self, one: journal_pb2.Episode) -> None:
+        self.serial = max(self.serial, one.episode & SERIAL_MASK)
+        if one.state == ledger_pb2.EPISODE_STATE_OPEN:
+            self.episodes[one.episode] = one
+        else:
+            self.episodes.pop(one.episode, None)
+            self.closed_sequence[one.account] = one.closed_sequence
+
+    def _apply_funding(self, one: journal_pb2.FundingIndex) -> None:
+        self.funding_tick[one.instrument] = one.tick
+        history = self.funding.setdefault(one.instrument, [])
+        history.append((one.run_time_ns, int.from_bytes(one.cumulative_funding, "big", signed=True)))
+        del history[:-FUNDING_HISTORY_MAX]
+
+    def remember_session(self, session: bytes, n: int, outcome: Remembered, *, keep: int) -> None:
+        """Records the outcome of a session command."""
+        one = self.sessions.get(session)
+        if one is None:
+            one = self.sessions[session] = Session()
+        self.sessions.move_to_end(session)
+        one.high = max(one.high, n)
+        one.outcomes[n] = outcome
+        while len(one.outcomes) > keep:
+            one.outcomes.popitem(last=False)
+        while len(self.sessions) > SESSIONS_MAX:
+            self.sessions.popitem(last=False)
+
+    def remember_key(self, principal: str, key: str, remembered: RememberedKey, *, oldest_ns: int) -> None:
+        """Records the outcome of a unary command and forgets what is past the horizon."""
+        keys = self.client_keys.setdefault(principal, OrderedDict())
+        keys[key] = remembered
+        while keys and next(iter(keys.values())).issued_at_ns < oldest_ns:
+            keys.popitem(last=False)
