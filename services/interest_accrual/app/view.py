@@ -101,10 +101,9 @@ class View:
                 if system_kind(one.account) is SystemAccount.POOL and system_index(one.account) == one.asset:
                     into.shard[one.asset, one.kind] = one.balance
             case "pool_index":
-                before = into.pools.get(effect.pool_index.asset)
                 into.pools[effect.pool_index.asset] = effect.pool_index
                 if partition == self.home(effect.pool_index.asset):
-                    self._decided_index(effect.pool_index, before, sequence)
+                    self._decided_index(effect.pool_index, sequence)
             case "funding_index":
                 into.funding[effect.funding_index.instrument] = effect.funding_index
                 if partition == self.home(effect.funding_index.instrument):
@@ -112,8 +111,8 @@ class View:
             case "settlement":
                 into.settled[effect.settlement.instrument] = effect.settlement.tick
 
-    def _decided_index(self, one: journal_pb2.PoolIndex, before: journal_pb2.PoolIndex | None, sequence: int) -> None:
-        fell = one.supply_index < (before.supply_index if before else INDEX_ONE)
+    def _decided_index(self, one: journal_pb2.PoolIndex, sequence: int) -> None:
+        # A loss that the tick writes off was posted by the home partition for all of them: a relay carries none.
         self.index_decisions[one.asset, one.tick] = commands_pb2.SetIndex(
             asset=one.asset,
             tick=one.tick,
@@ -123,7 +122,6 @@ class View:
             overdraft_index=one.overdraft_index,
             borrow_rate=one.borrow_rate,
             home_sequence=sequence,
-            write_off_units=1 if fell else 0,
         )
 
     def _decided_funding(self, one: journal_pb2.FundingIndex, sequence: int) -> None:

@@ -268,7 +268,7 @@ async def test_every_journalled_tick_has_its_reason_published() -> None:
     assert first.utilisation_ppm == 714_285
 
 
-async def test_a_loss_is_written_off_once_and_every_partition_may_let_the_index_fall() -> None:
+async def test_a_loss_is_written_off_once_by_the_home_partition() -> None:
     journal = Journal()
     _lent(journal)
     journal.post(2, ledger_pb2.LINE_KIND_LOSS, 1_000_000)
@@ -276,6 +276,10 @@ async def test_a_loss_is_written_off_once_and_every_partition_may_let_the_index_
     loop.marks(hours=1)
     await loop.rest()
     sent = {to: one.set_index for to, one in journal.received if one.set_index.asset == USD}
-    assert sent[HOME].write_off_units == 1_000_000
+    assert {to: one.write_off_units for to, one in sent.items()} == {0: 0, 1: 1_000_000, 2: 0, 3: 0}
+    assert {one.supply_index for one in sent.values()} == {sent[HOME].supply_index}
     assert sent[HOME].supply_index < INDEX_ONE
-    assert all(sent[to].write_off_units > 0 for to in sent)
+    journal.post(HOME, ledger_pb2.LINE_KIND_LOSS, -1_000_000)  # as the home partition posts it
+    loop.marks(hours=2)
+    await loop.rest()
+    assert not [one for to, one in journal.received if one.set_index.tick == 2 and one.set_index.write_off_units]
