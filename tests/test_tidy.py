@@ -241,7 +241,9 @@ def test_domains_import_only_what_is_pure() -> None:
 
 def test_examples_know_only_the_wire() -> None:
     ours = {"libs", "services", "tests", "tools"}
-    allowed = {"ballast", "examples", "google", "grpc", "pytest"} | set(sys.stdlib_module_names)
+    allowed = {"ballast", "examples", "google", "grpc", "hypothesis", "prometheus_client", "pytest"} | set(
+        sys.stdlib_module_names
+    )
     _check(
         [
             f"{name}:{line} imports {imported}"

@@ -1,0 +1,1 @@
+"""An example venue: an order book exchange that joins Ballast through its wire contract alone."""
