@@ -245,6 +245,8 @@ class Pacer:
         if book.frame is None:
             return Advance(self._windows[0].start_ns)
         now_ns = book.frame.run_time_ns
+        if now_ns < self._windows[0].start_ns:  # the log was left before the first window by another replay
+            return Advance(self._windows[0].start_ns, is_jump=True)
         while book.window + 1 < len(self._windows) and now_ns >= self._windows[book.window + 1].start_ns:
             book.window += 1
         window = self._windows[book.window]

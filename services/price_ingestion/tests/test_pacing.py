@@ -308,6 +308,19 @@ def test_impossible_windows_are_refused(windows: tuple[Window, ...]) -> None:
         Replay(windows=windows)
 
 
+def test_replay_resumes_where_the_log_was_left() -> None:
+    for left_ns, expected in [
+        (-HOUR, Advance(UnixNs(0), is_jump=True)),
+        (600 * SECOND_NS, Advance(UnixNs(900 * SECOND_NS))),
+        (100 * HOUR, Advance(UnixNs(100 * HOUR + 300 * SECOND_NS))),
+        (102 * HOUR, Ended()),
+    ]:
+        replay = Replay()
+        replay.tell(FramePublished(5, UnixNs(left_ns)), RiskPublished(0, 5), RiskPublished(1, 5))
+        replay.ready()
+        assert replay.pacer.next_step(wall_ns=0) == expected
+
+
 def test_repeated_events_change_nothing() -> None:
     replay = started()
     for _ in range(2):

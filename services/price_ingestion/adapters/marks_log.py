@@ -1,0 +1,138 @@
+"""The chained log of marks: this process as its one writer, and what it holds for the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+
+from ballast.events.v1 import market_pb2
+from libs.common.chain import OWNER_BYTES, AcceptedFrame, ChainFollower, ChainWriter
+from libs.common.codec import headers
+from libs.common.ids import InstrumentId
+from libs.common.topics import MARKS
+from libs.common.units import UnixNs
+from libs.common.validity import ValidityClass
+from services.price_ingestion.app.ports import Appended, Resumed
+from services.price_ingestion.domain.guard import Mark
+from services.price_ingestion.domain.marks import MarkRow
+
+SILENCE_SECONDS = 5.0  # a log whose owner beats four times a second has lost it after so long
+_NO_SNAPSHOT = -1
+
+
+class MarksFold:
+    """What the accepted frames of the log add up to."""
+
+    def __init__(self) -> None:
+        self.rows: dict[InstrumentId, MarkRow] = {}
+        self.run_time_ns = UnixNs(0)
+        self.sequence = 0  # of the last frame that carried rows
+        self.snapshot_offset = _NO_SNAPSHOT
+
+    def apply(self, frame: AcceptedFrame) -> None:
+        """Folds one accepted frame; heartbeats change nothing."""
+        body = market_pb2.MarksBody.FromString(frame.body)
+        rows = rows_of(body)
+        if rows:
+            self.rows.update((row.instrument, row) for row in rows)
+            self.run_time_ns, self.sequence = UnixNs(frame.run_time_ns), frame.sequence
+        if body.snapshot:
+            self.snapshot_offset = frame.offset
+
+    @property
+    def resumed(self) -> Resumed | None:
+        """What a new owner goes on from, None on a log without marks."""
+        if not self.sequence:
+            return None
+        return Resumed(tuple(self.rows.values()), self.run_time_ns, self.sequence)
+
+
+class OwnedMarksLog:
+    """Implements MarksLog with a chain writer; over for good once another writer claims the log."""
+
+    def __init__(self, *, bootstrap: str, client_id: str) -> None:
+        self._fold = MarksFold()
+        self._writer = ChainWriter(
+            bootstrap=bootstrap,
+            topic=MARKS,
+            partition=0,
+            owner=secrets.token_bytes(OWNER_BYTES),
+            input_topic_id=b"",
+            client_id=client_id,
+            on_accepted=self._fold.apply,
+        )
+        self._has_written = False
+
+    async def take_over(self) -> Resumed | None:
+        """Claims the log; returns what it stands on. Raises LostOwnership, Fault."""
+        await self._writer.take_over(self._fold.apply)
+        return self._fold.resumed
+
+    async def append(self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool) -> Appended:
+        """Returns when the frame is accepted. Raises LostOwnership when another writer took over."""
+        if is_snapshot and self._has_written:
+            # A reader that begins at the claim the last record names then finds a whole snapshot right behind it.
+            await self._writer.reclaim(secrets.token_bytes(OWNER_BYTES))
+        self._has_written = True
+        accepted = await self._writer.append(
+            body_of(rows, is_snapshot=is_snapshot, snapshot_offset=self._fold.snapshot_offset).SerializeToString(),
+            input_offset=-1,
+            input_index=0,
+            run_time_ns=run_time_ns,
+            control_sequence=0,
+            headers=dict(headers(wall_ns=time.time_ns())),
+        )
+        frame = await accepted
+        return Appended(frame.sequence, frame.offset)
+
+    async def close(self) -> None:
+        """Returns when every connection is closed."""
+        await self._writer.close()
+
+
+def body_of(rows: Iterable[MarkRow], *, is_snapshot: bool, snapshot_offset: int) -> market_pb2.MarksBody:
+    """The body of a frame; without rows it is a heartbeat."""
+    columns = tuple(rows)
+    return market_pb2.MarksBody(
+        snapshot=is_snapshot,
+        snapshot_offset=snapshot_offset,
+        instrument=[row.instrument for row in columns],
+        mark_price=[row.mark.mark_price for row in columns],
+        index_price=[row.mark.index_price for row in columns],
+        confidence=[row.mark.confidence for row in columns],
+        slow_price=[row.slow_price for row in columns],
+        validity=bytes(row.mark.validity for row in columns),
+    )
+
+
+def rows_of(body: market_pb2.MarksBody) -> tuple[MarkRow, ...]:
+    """The rows of a frame. Raises ValueError when its columns differ in length or a class is unknown."""
+    columns = zip(
+        body.instrument,
+        body.mark_price,
+        body.index_price,
+        body.confidence,
+        body.slow_price,
+        body.validity,
+        strict=True,
+    )
+    return tuple(
+        MarkRow(InstrumentId(instrument), Mark(mark, index, confidence, ValidityClass(validity)), slow)
+        for instrument, mark, index, confidence, slow, validity in columns
+    )
+
+
+async def wait_for_silence(*, bootstrap: str, client_id: str) -> None:
+    """Returns when nobody has had a frame of marks accepted for `SILENCE_SECONDS`. Raises Fault."""
+    follower = ChainFollower(bootstrap=bootstrap, topic=MARKS, partition=0, client_id=client_id, from_last_claim=True)
+    await follower.start()
+    try:
+        loop = asyncio.get_running_loop()
+        heard = loop.time()
+        while loop.time() - heard < SILENCE_SECONDS:
+            if await follower.poll(timeout_s=0.5) or not follower.caught_up:
+                heard = loop.time()
+    finally:
+        await follower.stop()
