@@ -1,0 +1,1 @@
+"""Margin of every account at every mark: positions x scenarios, verdicts on reservations, opening of episodes."""

@@ -1,0 +1,1 @@
+"""Faust, Kafka, gRPC and metrics for the risk application."""

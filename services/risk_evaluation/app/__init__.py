@@ -1,0 +1,1 @@
+"""Folds journals into columns, turns margins into frames, verdicts, episodes and answers."""

@@ -1,0 +1,269 @@
+"""The columnar book of one partition: a row an account, a column an asset or instrument, kept by overwriting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from libs.common.ids import entity_of
+from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
+from services.risk_evaluation.domain.arrays import F8, I8, Mask
+from services.risk_evaluation.domain.model import Model
+
+FIRST_CAPACITY = 64
+
+
+class Column(IntEnum):
+    """What a line counts."""
+
+    CASH = 0
+    SUPPLY = 1
+    DEBT = 2
+    OVERDRAFT = 3
+    LOTS = 4
+    VARIATION = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Indices:
+    """Units per share of a pool, in 10^-15."""
+
+    supply: int = INDEX_ONE
+    borrow: int = INDEX_ONE
+    overdraft: int = INDEX_ONE
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """A live order.
+
+    Args:
+        instrument: instrument id.
+        lots: what remains, signed: positive buys.
+        limit: worst price, integer with the instrument's exponent.
+        fee: share of notional.
+    """
+
+    order: int
+    instrument: int
+    lots: int
+    limit: int
+    reduce_only: bool
+    fee: float
+
+
+@dataclass(frozen=True, slots=True)
+class OrderColumns:
+    """Live orders of the rows, sorted by row and order id.
+
+    Args:
+        row: position in the rows. instrument: column among all instruments. lots, limit, reduce_only, fee: as in
+            `OpenOrder`.
+    """
+
+    row: I8
+    instrument: I8
+    lots: I8
+    limit: I8
+    reduce_only: Mask
+    fee: F8
+
+
+@dataclass(frozen=True, slots=True)
+class BookRows:
+    """What the kernel reads; rows of one entity are all present.
+
+    Args:
+        net_units: (assets, rows) cash and supply less debt. held: (assets, rows) any line that is not zero.
+        lots, variation: (margined, rows). entity: (rows) number of the entity, below `entities`.
+    """
+
+    net_units: I8
+    held: Mask
+    lots: I8
+    variation: I8
+    entity: I8
+    entities: int
+    orders: OrderColumns
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.entity.shape[0])
+
+    def repeated(self, times: int) -> BookRows:
+        """The rows over and over, each time with entities of their own."""
+        turn = np.repeat(np.arange(times, dtype=np.int64), self.rows)
+        by_order = np.repeat(np.arange(times, dtype=np.int64), self.orders.row.shape[0])
+        orders = self.orders
+        return BookRows(
+            net_units=np.tile(self.net_units, times),
+            held=np.tile(self.held, times),
+            lots=np.tile(self.lots, times),
+            variation=np.tile(self.variation, times),
+            entity=np.tile(self.entity, times) + turn * self.entities,
+            entities=self.entities * times,
+            orders=OrderColumns(
+                row=np.tile(orders.row, times) + by_order * self.rows,
+                instrument=np.tile(orders.instrument, times),
+                lots=np.tile(orders.lots, times),
+                limit=np.tile(orders.limit, times),
+                reduce_only=np.tile(orders.reduce_only, times),
+                fee=np.tile(orders.fee, times),
+            ),
+        )
+
+
+class Columns:
+    """The book of one partition, without the house's own accounts."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.accounts: list[int] = []
+        self.row_of: dict[int, int] = {}
+        self.indices: list[Indices] = [Indices() for _ in model.assets]
+        self.funding: list[int] = [0 for _ in model.margined]
+        self.orders: dict[int, dict[int, OpenOrder]] = {}  # by row, then order id
+        self._entity_number: dict[int, int] = {}
+        self._entity_rows: list[list[int]] = []
+        assets, margined = len(model.assets), len(model.margined)
+        self._shares = np.zeros((4, assets, FIRST_CAPACITY), dtype=np.int64)  # by Column below LOTS
+        self._claims = np.zeros((assets, FIRST_CAPACITY), dtype=np.int64)  # units of supply less debt at the indices
+        self._lots = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
+        self._variation = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
+        self._entity = np.zeros(FIRST_CAPACITY, dtype=np.int64)
+
+    def row(self, account: int) -> int:
+        """The row of an account, made when it is new."""
+        row = self.row_of.get(account)
+        if row is not None:
+            return row
+        row = len(self.accounts)
+        if row == self._entity.shape[0]:
+            self._grow()
+        entity = entity_of(account)
+        number = self._entity_number.setdefault(entity, len(self._entity_number))
+        if number == len(self._entity_rows):
+            self._entity_rows.append([])
+        self._entity_rows[number].append(row)
+        self._entity[row] = number
+        self.accounts.append(account)
+        self.row_of[account] = row
+        return row
+
+    def set_line(self, account: int, column: Column, key: int, balance: int) -> None:
+        """Overwrites a line; key is the asset id, or the instrument id for lots and variation."""
+        row = self.row(account)
+        if column is Column.LOTS:
+            self._lots[self._model.margined_column[key], row] = balance
+        elif column is Column.VARIATION:
+            self._variation[self._model.margined_column[key], row] = balance
+        else:
+            asset = self._model.asset_column[key]
+            self._shares[column, asset, row] = balance
+            if column is not Column.CASH:
+                self._claims[asset, row] = self._claim(asset, row)
+
+    def line(self, account: int, column: Column, key: int) -> int:
+        """Balance of a line, 0 for an unknown account."""
+        row = self.row_of.get(account)
+        if row is None:
+            return 0
+        if column is Column.LOTS:
+            return int(self._lots[self._model.margined_column[key], row])
+        if column is Column.VARIATION:
+            return int(self._variation[self._model.margined_column[key], row])
+        return int(self._shares[column, self._model.asset_column[key], row])
+
+    def set_order(self, account: int, order: OpenOrder) -> None:
+        """Overwrites a live order."""
+        self.orders.setdefault(self.row(account), {})[order.order] = order
+
+    def remove_order(self, account: int, order: int) -> None:
+        """Forgets an order that is terminal."""
+        self.orders.get(self.row(account), {}).pop(order, None)
+
+    def set_indices(self, asset_id: int, indices: Indices) -> None:
+        """Moves a pool's indices; the claims of every holder follow."""
+        asset = self._model.asset_column[asset_id]
+        self.indices[asset] = indices
+        holders = np.flatnonzero(np.any(self._shares[1:, asset, : len(self.accounts)] != 0, axis=0))
+        for row in holders:
+            self._claims[asset, row] = self._claim(asset, int(row))
+
+    def set_funding(self, instrument: int, cumulative: int) -> None:
+        """Moves an instrument's cumulative funding, 10^-9 settlement units a lot."""
+        self.funding[self._model.margined_column[instrument]] = cumulative
+
+    def entity_rows(self, rows: Iterable[int]) -> list[int]:
+        """All rows of the entities that these rows belong to, in row order."""
+        numbers = {int(self._entity[row]) for row in rows}
+        return sorted(row for number in numbers for row in self._entity_rows[number])
+
+    def all_rows(self) -> BookRows:
+        """Every account."""
+        count = len(self.accounts)
+        net = self._shares[0, :, :count] + self._claims[:, :count]
+        held = np.any(self._shares[:, :, :count] != 0, axis=0)
+        return BookRows(
+            net,
+            held,
+            self._lots[:, :count].copy(),
+            self._variation[:, :count].copy(),
+            self._entity[:count].copy(),
+            len(self._entity_rows),
+            self._order_columns(range(count), frozenset()),
+        )
+
+    def some_rows(self, rows: Sequence[int], *, without: Collection[int] = frozenset()) -> BookRows:
+        """These rows, which must hold whole entities; orders in `without` are left out."""
+        at = np.array(rows, dtype=np.int64)
+        numbers, entity = np.unique(self._entity[at], return_inverse=True)
+        return BookRows(
+            self._shares[0][:, at] + self._claims[:, at],
+            np.any(self._shares[:, :, at] != 0, axis=0),
+            self._lots[:, at],
+            self._variation[:, at],
+            entity.astype(np.int64),
+            len(numbers),
+            self._order_columns(rows, without),
+        )
+
+    def _order_columns(self, rows: Sequence[int], without: Collection[int]) -> OrderColumns:
+        found: list[tuple[int, OpenOrder]] = []
+        if self.orders:
+            for position, row in enumerate(rows):
+                orders = self.orders.get(row)
+                if orders:
+                    found += [(position, orders[key]) for key in sorted(orders) if key not in without]
+        return order_columns(self._model, found)
+
+    def _claim(self, asset: int, row: int) -> int:
+        indices, shares = self.indices[asset], self._shares[:, asset, row]
+        return (
+            mul_div_down(int(shares[Column.SUPPLY]), indices.supply, INDEX_ONE)
+            - mul_div_up(int(shares[Column.DEBT]), indices.borrow, INDEX_ONE)
+            - mul_div_up(int(shares[Column.OVERDRAFT]), indices.overdraft, INDEX_ONE)
+        )
+
+    def _grow(self) -> None:
+        self._shares = np.concatenate([self._shares, np.zeros_like(self._shares)], axis=2)
+        self._claims = np.concatenate([self._claims, np.zeros_like(self._claims)], axis=1)
+        self._lots = np.concatenate([self._lots, np.zeros_like(self._lots)], axis=1)
+        self._variation = np.concatenate([self._variation, np.zeros_like(self._variation)], axis=1)
+        self._entity = np.concatenate([self._entity, np.zeros_like(self._entity)])
+
+
+def order_columns(model: Model, orders: Sequence[tuple[int, OpenOrder]]) -> OrderColumns:
+    """Orders as parallel arrays; given as (row, order), sorted."""
+    return OrderColumns(
+        row=np.array([row for row, _ in orders], dtype=np.int64),
+        instrument=np.array([model.instrument_column[one.instrument] for _, one in orders], dtype=np.int64),
+        lots=np.array([one.lots for _, one in orders], dtype=np.int64),
+        limit=np.array([one.limit for _, one in orders], dtype=np.int64),
+        reduce_only=np.array([one.reduce_only for _, one in orders], dtype=np.bool_),
+        fee=np.array([one.fee for _, one in orders], dtype=np.float64),
+    )

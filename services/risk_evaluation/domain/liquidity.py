@@ -1,0 +1,78 @@
+"""The add-on A: what it costs to trade an entity's net position out, shared by its accounts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from services.risk_evaluation.domain.arrays import F8, Mask
+from services.risk_evaluation.domain.columns import BookRows
+from services.risk_evaluation.domain.model import Liquidity, Model
+from services.risk_evaluation.domain.prices import Prices
+
+
+def exposures(model: Model, prices: Prices, book: BookRows, bucket_units: F8) -> F8:
+    """Net notional of each account on each underlying, long positive.
+
+    Variation settled in the underlying counts as units of it, so that settling moves no notional.
+    Returns: (underlyings, rows) in 10^-6 USD.
+    """
+    out = np.zeros((len(model.risky), book.rows))
+    for position, asset in enumerate(model.risky):
+        out[position] = bucket_units[asset] * prices.unit[asset]
+        for column, one in enumerate(model.margined):
+            if model.asset_column[one.underlying] == asset:
+                out[position] += book.lots[column].astype(np.float64) * prices.lot_notional[column]
+    return out
+
+
+def order_notional(model: Model, prices: Prices, book: BookRows, lots: F8) -> tuple[F8, F8]:
+    """Notional that open orders would buy and sell at the mark, both positive: (underlyings, rows) each."""
+    buys = np.zeros((len(model.risky), book.rows))
+    sells = np.zeros((len(model.risky), book.rows))
+    orders = book.orders
+    position_of = {asset: position for position, asset in enumerate(model.risky)}
+    for at in range(orders.row.shape[0]):
+        one = model.instruments[int(orders.instrument[at])]
+        position = position_of.get(model.asset_column[one.underlying])
+        if position is not None:
+            notional = float(lots[at]) * float(prices.order_notional[orders.instrument[at]])
+            side = buys if notional > 0 else sells
+            side[position, orders.row[at]] += abs(notional)
+    return buys, sells
+
+
+def add_on(model: Model, book: BookRows, exposure: F8) -> F8:
+    """A of each account on each underlying: the entity's cost shared by size (design §4, Requirements)."""
+    out = np.zeros_like(exposure)
+    for position, liquidity in enumerate(model.liquidity):
+        own = exposure[position]
+        net = np.bincount(book.entity, weights=own, minlength=book.entities)  # adds in the order of the rows
+        size = np.bincount(book.entity, weights=np.abs(own), minlength=book.entities)
+        cost = cost_of_exit(liquidity, np.abs(net), net > 0.0)
+        held = size[book.entity]
+        share = np.divide(np.abs(own), held, out=np.zeros_like(own), where=held > 0.0)
+        out[position] = cost[book.entity] * share
+    return out
+
+
+def cost_of_exit(liquidity: Liquidity, notional: F8, is_long: Mask) -> F8:
+    """notional·(half_spread + impact·√(notional/daily volume)); of a long, one more dollar costs at most its cap.
+
+    The square root of size is the usual law of market impact (Almgren et al. 2005; Tóth et al. 2011).
+    """
+    near = np.where(is_long, np.minimum(notional, _capped_from(liquidity)), notional)
+    far = notional - near
+    rate = liquidity.half_spread + liquidity.impact * np.sqrt(near / liquidity.daily_volume_usd6)
+    return near * rate + liquidity.marginal_max * far
+
+
+def _capped_from(liquidity: Liquidity) -> float:
+    room = liquidity.marginal_max - liquidity.half_spread
+    if room <= 0.0:
+        return 0.0
+    if liquidity.impact <= 0.0:
+        return math.inf
+    # d/dN of N·(h + i·√(N/v)) is h + 1.5·i·√(N/v).
+    return liquidity.daily_volume_usd6 * (room / (1.5 * liquidity.impact)) ** 2

@@ -1,0 +1,199 @@
+"""The margin of every row: equity, requirements, state, and what may leave (design §4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from libs.common.units import PPM
+from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask, ceil_usd6, floor_usd6, nearest_usd6
+from services.risk_evaluation.domain.columns import BookRows
+from services.risk_evaluation.domain.liquidity import add_on, exposures, order_notional
+from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.prices import Prices
+from services.risk_evaluation.domain.scan import Scan, capped_lots, changes, order_losses, scan
+
+
+class State(IntEnum):
+    """Where an account stands; the numbers of ballast.events.v1.MarginState."""
+
+    HEALTHY = 1
+    CALL = 2
+    LIQUIDATION = 3
+    BANKRUPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """Published integers, 10^-6 USD, one a row; requirements rounded up, equity down.
+
+    Args:
+        worst_scenario: index among maintenance grid and stresses. validity: worst ValidityClass of the lines held.
+        scan_loss: (underlyings, rows) maintenance scan by underlying.
+        add_on: A in maintenance. open_orders: Open. gross_notional: Σ over underlyings of the absolute net notional.
+    """
+
+    equity: I8
+    equity_for_new_risk: I8
+    equity_for_withdrawal: I8
+    initial_margin: I8
+    maintenance_margin: I8
+    withdrawal_margin: I8
+    state: U1
+    worst_scenario: I8
+    validity: U1
+    scan_loss: I8
+    add_on: I8
+    open_orders: I8
+    gross_notional: I8
+
+    @property
+    def may_add_risk(self) -> Mask:
+        """Rows whose equity on slow marks covers the initial margin, open orders counted."""
+        return self.equity_for_new_risk >= self.initial_margin
+
+    @property
+    def may_withdraw(self) -> Mask:
+        """Rows that, as they stand after the removal, cover initial and withdrawal margin without unrealised gains."""
+        equity = np.minimum(self.equity_for_new_risk, self.equity_for_withdrawal)
+        return equity >= np.maximum(self.initial_margin, self.withdrawal_margin)
+
+
+def evaluate(model: Model, prices: Prices, book: BookRows) -> Margins:
+    """The margin of every row.
+
+    Everything is summed element by element, column after column: a row's bits depend on nothing but its entity (I8).
+    """
+    variation = _variation_units(model, prices, book)
+    bucket_units = _bucket_units(model, book, variation)
+    equity = _equity(model, prices, book, variation)
+    change = changes(model, prices, book, bucket_units)
+    exposure = exposures(model, prices, book, bucket_units)
+    liquidity = add_on(model, book, exposure)
+    cost = _total(liquidity)
+    maintenance = scan(model, change, model.maintenance_rows)
+    initial = scan(model, change, model.initial_rows)
+    open_loss, liquidity_filled = _with_orders(model, prices, book, change, exposure, liquidity, initial)
+    maintenance_margin = ceil_usd6(maintenance.loss + cost)
+    initial_margin = np.maximum(
+        times_ppm_up(maintenance_margin, model.initial_over_maintenance_ppm),
+        ceil_usd6(initial.loss + liquidity_filled + open_loss),
+    )
+    published = floor_usd6(equity)
+    gross = _total(np.abs(exposure))
+    return Margins(
+        equity=published,
+        equity_for_new_risk=floor_usd6(equity - _above_slow_marks(change)),
+        equity_for_withdrawal=floor_usd6(equity - _unrealised_gains(model, prices, variation)),
+        initial_margin=initial_margin,
+        maintenance_margin=maintenance_margin,
+        withdrawal_margin=ceil_usd6(model.withdrawal_notional * gross),
+        state=states(published, initial_margin, maintenance_margin),
+        worst_scenario=maintenance.worst,
+        validity=_validity(prices, book),
+        scan_loss=nearest_usd6(maintenance.parts),
+        add_on=nearest_usd6(cost),
+        open_orders=ceil_usd6(open_loss),
+        gross_notional=nearest_usd6(gross),
+    )
+
+
+def states(equity: I8, initial_margin: I8, maintenance_margin: I8) -> U1:
+    """Bankrupt E < 0; liquidation E < MM; healthy E ≥ IM; else call. On the published integers."""
+    state = np.where(equity >= initial_margin, State.HEALTHY, State.CALL)
+    state = np.where(equity < maintenance_margin, State.LIQUIDATION, state)
+    return np.where(equity < 0, State.BANKRUPT, state).astype(np.uint8)
+
+
+def times_ppm_up(value: I8, ppm: int) -> I8:
+    """⌈value·ppm/10^6⌉ in 64 bits, for values of either sign below 2^53."""
+    whole, rest = np.divmod(value, PPM)
+    scaled: I8 = whole * ppm - np.floor_divide(-rest * ppm, PPM)
+    return scaled
+
+
+def line_values(model: Model, prices: Prices, book: BookRows) -> tuple[I8, I8]:
+    """Value of each asset's units, (assets, rows), and of each margined line, (margined, rows), rounded down."""
+    assets = np.stack([book.net_units[column] * prices.unit[column] for column in range(len(model.assets))])
+    variation = _variation_units(model, prices, book)
+    return floor_usd6(assets), floor_usd6(variation * prices.settle[:, None])
+
+
+def _total(parts: F8) -> F8:
+    # Not np.sum: along the first axis of a single column it may add pairwise, and the bits would depend on the rows.
+    total = np.zeros(parts.shape[1])
+    for part in parts:
+        total += part
+    return total
+
+
+def _variation_units(model: Model, prices: Prices, book: BookRows) -> F8:
+    """q·P*+V of each margined line, settlement units: (margined, rows)."""
+    out = np.zeros((len(model.margined), book.rows))
+    for column in range(len(model.margined)):
+        out[column] = book.lots[column] * prices.lot_units[column] + book.variation[column]
+    return out
+
+
+def _bucket_units(model: Model, book: BookRows, variation: F8) -> F8:
+    out = book.net_units.astype(np.float64)
+    for column, one in enumerate(model.margined):
+        out[model.asset_column[one.settlement]] += variation[column]
+    return out
+
+
+def _equity(model: Model, prices: Prices, book: BookRows, variation: F8) -> F8:
+    equity = np.zeros(book.rows)
+    for asset in range(len(model.assets)):
+        equity += book.net_units[asset] * prices.unit[asset]
+    for column in range(len(model.margined)):
+        equity += variation[column] * prices.settle[column]
+    return equity
+
+
+def _above_slow_marks(change: F8) -> F8:
+    """Σ_u[W_u(M) − W_u(M_slow)]⁺: gains that the rate-limited mark does not yet confirm."""
+    above = np.zeros(change.shape[2])
+    for position in range(change.shape[0]):
+        above += np.maximum(-change[position, -1], 0.0)
+    return above
+
+
+def _unrealised_gains(model: Model, prices: Prices, variation: F8) -> F8:
+    """Σ_u UPL_u⁺."""
+    gains = np.zeros(variation.shape[1])
+    for asset in model.risky:
+        own = np.zeros(variation.shape[1])
+        for column, one in enumerate(model.margined):
+            if model.asset_column[one.underlying] == asset:
+                own += variation[column] * prices.settle[column]
+        gains += np.maximum(own, 0.0)
+    return gains
+
+
+def _with_orders(
+    model: Model, prices: Prices, book: BookRows, change: F8, exposure: F8, liquidity: F8, initial: Scan
+) -> tuple[F8, F8]:
+    """Open, and A at the worse of all buys and all sells filled: (rows) each."""
+    if book.orders.row.shape[0] == 0:
+        return np.zeros(book.rows), _total(liquidity)
+    with_orders = change.copy()
+    with_orders[:, :-1] -= order_losses(model, prices, book)
+    open_loss = scan(model, with_orders, model.initial_rows).loss - initial.loss
+    buys, sells = order_notional(model, prices, book, capped_lots(model, book).astype(np.float64))
+    worse = np.maximum(add_on(model, book, exposure + buys), add_on(model, book, exposure - sells))
+    return open_loss, _total(np.maximum(liquidity, worse))
+
+
+def _validity(prices: Prices, book: BookRows) -> U1:
+    worst = np.ones(book.rows, dtype=np.uint8)
+    for column, validity in enumerate(prices.asset_validity):
+        if validity > 1:
+            worst = np.maximum(worst, np.where(book.held[column], validity, 1).astype(np.uint8))
+    for column, validity in enumerate(prices.margined_validity):
+        if validity > 1:
+            held = (book.lots[column] != 0) | (book.variation[column] != 0)
+            worst = np.maximum(worst, np.where(held, validity, 1).astype(np.uint8))
+    return worst

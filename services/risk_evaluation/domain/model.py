@@ -1,0 +1,136 @@
+"""A parameter set as the kernel needs it: column positions, ratios as floats, scenarios."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from libs.common.parameters import Asset, AssetRisk, Instrument, InstrumentKind, Parameters
+from libs.common.units import PPM
+from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.grid import (
+    ScenarioSet,
+    grid_scenarios,
+    initial_range,
+    maintenance_range,
+    stress_scenarios,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Liquidity:
+    """What it costs to trade an underlying out, on notional (the add-on A).
+
+    Args:
+        half_spread: share of notional.
+        impact: share of notional when one day's volume is traded.
+        daily_volume_usd6: 10^-6 USD.
+        marginal_max: what one more dollar of a long position may cost at most, so that scan and add-on of a long
+            asset never exceed its value, ρ counted, and more collateral never hurts.
+    """
+
+    half_spread: float
+    impact: float
+    daily_volume_usd6: float
+    marginal_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Positions of everything in the arrays.
+
+    Args:
+        assets, instruments, margined: column order of each kind of array.
+        risky: columns of the assets whose price can move, in the order of `liquidity`.
+        moves: (scenarios, assets); rows: initial grid, maintenance grid, stresses.
+        names: one a row of `moves`.
+        initial_rows, maintenance_rows, stress_rows: parts of `moves`.
+        blend: λ. initial_over_maintenance_ppm: ρ. withdrawal_notional: share of net notional that must stay.
+        taker_fee: by venue id, share of notional.
+    """
+
+    assets: tuple[Asset, ...]
+    instruments: tuple[Instrument, ...]
+    margined: tuple[Instrument, ...]
+    asset_column: dict[int, int]
+    instrument_column: dict[int, int]
+    margined_column: dict[int, int]
+    risky: tuple[int, ...]
+    liquidity: tuple[Liquidity, ...]
+    moves: F8
+    names: tuple[str, ...]
+    initial_rows: slice
+    maintenance_rows: slice
+    stress_rows: slice
+    blend: float
+    initial_over_maintenance_ppm: int
+    withdrawal_notional: float
+    taker_fee: dict[int, float]
+
+    def scenario_name(self, worst_scenario: int) -> str:
+        """Name of a maintenance scenario or stress by its published index."""
+        first: int = self.maintenance_rows.start
+        return self.names[first + worst_scenario]
+
+
+def build_model(parameters: Parameters) -> Model:
+    """The model of a parameter set."""
+    margin = parameters.margin
+    initial = grid_scenarios(parameters, {one.asset: initial_range(one) for one in margin.assets})
+    maintenance = grid_scenarios(parameters, {one.asset: maintenance_range(one) for one in margin.assets})
+    return assemble(parameters, initial=initial, maintenance=maintenance, stresses=stress_scenarios(parameters))
+
+
+def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: ScenarioSet, stresses: ScenarioSet) -> Model:
+    """The model of a parameter set under given scenarios."""
+    margin = parameters.margin
+    asset_column: dict[int, int] = {one.id: column for column, one in enumerate(parameters.assets)}
+    margined = tuple(one for one in parameters.instruments if one.kind is not InstrumentKind.SPOT)
+    a, b, c = len(initial.names), len(maintenance.names), len(stresses.names)
+    moves = np.concatenate([initial.moves, maintenance.moves, stresses.moves])
+    fallen = -np.minimum(moves, 0.0)
+    traded = {asset_column[one.underlying] for one in margined}
+    moving = [
+        column
+        for column, one in enumerate(parameters.assets)
+        if one.price_instrument is not None or column in traded or np.any(moves[:, column] != 0.0)
+    ]
+    known = {asset_column[one.asset]: one for one in margin.assets}
+    rho = margin.initial_over_maintenance / PPM
+    liquidity = []
+    for column in moving:
+        down = fallen[:, column]
+        deepest_initial = float(np.max(np.concatenate([down[:a], down[a + b :]]), initial=0.0))
+        deepest = float(np.max(down[a:], initial=0.0))
+        liquidity.append(_liquidity(known.get(column), max(0.0, min(1.0 / rho - deepest, 1.0 - deepest_initial))))
+    return Model(
+        assets=parameters.assets,
+        instruments=parameters.instruments,
+        margined=margined,
+        asset_column=asset_column,
+        instrument_column={one.id: column for column, one in enumerate(parameters.instruments)},
+        margined_column={one.id: column for column, one in enumerate(margined)},
+        risky=tuple(moving),
+        liquidity=tuple(liquidity),
+        moves=moves,
+        names=initial.names + maintenance.names + stresses.names,
+        initial_rows=slice(0, a),
+        maintenance_rows=slice(a, a + b),
+        stress_rows=slice(a + b, a + b + c),
+        blend=margin.blend / PPM,
+        initial_over_maintenance_ppm=margin.initial_over_maintenance,
+        withdrawal_notional=margin.withdrawal_notional / PPM,
+        taker_fee={one.id: one.taker_fee / PPM for one in parameters.venues},
+    )
+
+
+def _liquidity(risk: AssetRisk | None, marginal_max: float) -> Liquidity:
+    if risk is None:  # has a price and no market of its own here
+        return Liquidity(half_spread=0.0, impact=0.0, daily_volume_usd6=1.0, marginal_max=marginal_max)
+    return Liquidity(
+        half_spread=risk.half_spread / PPM,
+        impact=risk.impact / PPM,
+        daily_volume_usd6=float(risk.daily_volume_usd) * 1e6,
+        marginal_max=marginal_max,
+    )

@@ -1,0 +1,168 @@
+"""Marks turned into what one unit, one lot and one order is worth, now and in each scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from libs.common.parameters import Instrument, InstrumentKind
+from libs.common.units import FUNDING_ONE
+from libs.common.validity import ValidityClass
+from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.model import Model
+
+USD6 = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The mark of one instrument: integers with its exponent."""
+
+    price: int
+    slow: int
+    validity: ValidityClass
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Money in 10^-6 USD. Scenario rows: those of the model, then one row for the slow marks.
+
+    Args:
+        unit: (assets) one unit.
+        unit_change: (scenarios + 1, assets) change of one unit.
+        lot_units: (margined) value of one lot, settlement units: clean as made here, dirty once `funded`.
+        settle: (margined) one settlement unit.
+        lot_change: (scenarios + 1, margined) change of one lot, at the scenario's settlement price.
+        lot_notional: (margined) notional of one lot.
+        order_value: (scenarios, instruments) one lot bought, without its price.
+        order_settle: (scenarios, instruments) one unit of what the price is paid in.
+        order_notional: (instruments) notional of one lot at the mark.
+        ratio: (instruments) c as a float.
+        asset_validity, margined_validity, instrument_validity: ValidityClass numbers.
+    """
+
+    unit: F8
+    unit_change: F8
+    lot_units: F8
+    settle: F8
+    lot_change: F8
+    lot_notional: F8
+    order_value: F8
+    order_settle: F8
+    order_notional: F8
+    ratio: F8
+    asset_validity: tuple[int, ...]
+    margined_validity: tuple[int, ...]
+    instrument_validity: tuple[int, ...]
+
+
+def funded(clean: Prices, funding: Sequence[int]) -> Prices:
+    """The prices of a partition, whose lots carry its cumulative funding: 10^-9 settlement units a long lot."""
+    paid = np.array([float(one) / FUNDING_ONE for one in funding], dtype=np.float64)
+    return replace(clean, lot_units=clean.lot_units - paid)
+
+
+def price_book(model: Model, marks: Mapping[int, Mark]) -> Prices:
+    """Everything that follows from marks alone.
+
+    Args:
+        marks: by instrument id; an instrument without one is worth nothing and STALE, so that nothing is decided on it.
+    """
+    unit = np.array([_unit(model, marks, asset, slow=False) for asset in range(len(model.assets))])
+    unit_slow = np.array([_unit(model, marks, asset, slow=True) for asset in range(len(model.assets))])
+    unit_moved = unit * (1.0 + model.moves)
+    change = np.concatenate([unit * model.moves, (unit_slow - unit).reshape(1, -1)])
+    instruments = [_instrument(model, one, marks, unit, unit_slow, unit_moved) for one in model.instruments]
+    pick = [model.instrument_column[one.id] for one in model.margined]
+    value = [instruments[column] for column in pick]
+    asset_validity = tuple(_asset_validity(model, marks, asset) for asset in range(len(model.assets)))
+    own = tuple(_validity(marks, one.id) for one in model.instruments)
+    settled = [asset_validity[model.asset_column[one.settlement]] for one in model.instruments]
+    validity = tuple(max(pair) for pair in zip(own, settled, strict=True))
+    scenarios = model.moves.shape[0]
+    return Prices(
+        unit=unit,
+        unit_change=change,
+        lot_units=np.array([one.units for one in value], dtype=np.float64),
+        settle=np.array([unit[model.asset_column[one.settlement]] for one in model.margined], dtype=np.float64),
+        lot_change=_columns([one.change for one in value], scenarios + 1),
+        lot_notional=np.array([one.notional for one in value], dtype=np.float64),
+        order_value=_columns([one.order_value for one in instruments], scenarios),
+        order_settle=_columns([one.order_settle for one in instruments], scenarios),
+        order_notional=np.array([one.notional for one in instruments], dtype=np.float64),
+        ratio=np.array([one.c_num / one.c_den for one in model.instruments], dtype=np.float64),
+        asset_validity=asset_validity,
+        margined_validity=tuple(validity[column] for column in pick),
+        instrument_validity=validity,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Valued:
+    units: float  # clean value of a lot, settlement units
+    notional: float
+    change: F8
+    order_value: F8
+    order_settle: F8
+
+
+def _instrument(
+    model: Model, one: Instrument, marks: Mapping[int, Mark], unit: F8, unit_slow: F8, unit_moved: F8
+) -> _Valued:
+    base, quote = model.asset_column[one.underlying], model.asset_column[one.quote]
+    settlement = model.asset_column[one.settlement]
+    ratio = one.c_num / one.c_den
+    mark = marks.get(one.id)
+    settle = unit_moved[:, settlement]
+    if mark is None or mark.price <= 0:
+        nothing = np.zeros(model.moves.shape[0])
+        return _Valued(0.0, 0.0, np.zeros(model.moves.shape[0] + 1), nothing, settle)
+    price = float(mark.price)
+    # Quoted in σ: M_k = (S_u,k/S_u)(S_σ/S_σ,k)M. A quote that stands still, as USD does, leaves S_u,k/S_u exactly.
+    move = (model.moves[:, base] - model.moves[:, quote]) / (1.0 + model.moves[:, quote])
+    if one.kind is InstrumentKind.INVERSE_PERP:
+        worth = one.c_num / (one.c_den * mark.price)
+        slow = one.c_num / (one.c_den * mark.slow)
+        change = np.append(worth * (move / (1.0 + move)) * settle, (worth - slow) * unit_slow[settlement])
+        order_value = -(worth / (1.0 + move)) * settle
+        return _Valued(-worth, worth * unit[settlement], change, order_value, settle)
+    worth = one.c_num * mark.price / one.c_den
+    slow = one.c_num * mark.slow / one.c_den
+    change = np.append(worth * move * settle, (slow - worth) * unit_slow[settlement])
+    if one.kind is InstrumentKind.SPOT:
+        order_value = unit_moved[:, base] * float(one.base_units_per_lot)
+        return _Valued(worth, float(one.base_units_per_lot) * unit[base], change, order_value, settle)
+    return _Valued(worth, worth * unit[settlement], change, ratio * (price * (1.0 + move)) * settle, settle)
+
+
+def _columns(columns: list[F8], rows: int) -> F8:
+    return np.stack(columns, axis=1) if columns else np.zeros((rows, 0))
+
+
+def _unit(model: Model, marks: Mapping[int, Mark], column: int, *, slow: bool) -> float:
+    asset = model.assets[column]
+    if asset.price_instrument is None:
+        return float(Fraction(USD6, 10**asset.decimals))
+    mark = marks.get(asset.price_instrument)
+    if mark is None or mark.price <= 0:
+        return 0.0
+    one = model.instruments[model.instrument_column[asset.price_instrument]]
+    price = mark.slow if slow else mark.price
+    quote = _unit(model, marks, model.asset_column[one.quote], slow=slow)
+    return one.c_num * price / (one.c_den * one.base_units_per_lot) * quote
+
+
+def _validity(marks: Mapping[int, Mark], instrument: int) -> int:
+    mark = marks.get(instrument)
+    return int(ValidityClass.STALE if mark is None or mark.price <= 0 else mark.validity)
+
+
+def _asset_validity(model: Model, marks: Mapping[int, Mark], column: int) -> int:
+    asset = model.assets[column]
+    if asset.price_instrument is None:
+        return int(ValidityClass.VALID)
+    one = model.instruments[model.instrument_column[asset.price_instrument]]
+    return max(_validity(marks, one.id), _asset_validity(model, marks, model.asset_column[one.quote]))
