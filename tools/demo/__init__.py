@@ -1,0 +1,1 @@
+"""The main job as one command: broker, services, venues, a thousand accounts through three real crashes."""

@@ -1,0 +1,196 @@
+"""Who takes part in the demo: lenders, house capital and clients with their books and habits; pure, from a seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+LENDERS = 10
+DESKS = 40  # principals; each runs several entities, as a fund or a broker would
+DESK_NAME = "desk-{:02d}"
+LENDER_NAME = "lender-{:02d}"
+OPENING_SECONDS = 5_400  # run time within which books are built up
+_COINS = ("BTC", "ETH", "LTC")
+_COIN_WEIGHTS = (6, 3, 1)
+_ROUGH_PRICE = {"BTC": 16_000.0, "ETH": 780.0, "LTC": 300.0}  # to size a book; orders use the price of their moment
+_LOT_DIGITS = {"BTC": 3, "ETH": 2, "LTC": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """An order a client means to place.
+
+    Args:
+        at_s: run seconds after the start of the replay.
+        usd: notional; the quantity is taken at the price of the moment.
+        limit: worst price over the reference price, such as 1.01 to pay up to 1 %; below 1 a resting bid.
+    """
+
+    at_s: int
+    instrument: str
+    venue: str
+    buy: bool
+    usd: float
+    limit: float
+    rests: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """USD a client means to take out."""
+
+    at_s: int
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One entity with one account.
+
+    Args:
+        desk: principal that owns it.
+        style: name of its book, for the screen.
+        deposits: amount by asset, decimal strings.
+        top_up_usd: what it adds when called, 0 if it never does.
+    """
+
+    number: int
+    desk: str
+    style: str
+    deposits: tuple[tuple[str, str], ...]
+    trades: tuple[Trade, ...]
+    withdrawals: tuple[Withdrawal, ...]
+    top_up_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lender:
+    """One lender and what it supplies to the pools, decimal strings."""
+
+    name: str
+    supplies: tuple[tuple[str, str], ...]
+
+
+def lenders(clients: int) -> list[Lender]:
+    """Lenders with pools deep enough for so many clients."""
+    scale = max(1.0, clients / 1_000)
+    each = (("USD", 6_000_000 * scale), ("BTC", 60 * scale), ("ETH", 1_500 * scale), ("LTC", 3_000 * scale))
+    supplies = tuple((asset, f"{amount:.2f}") for asset, amount in each)
+    return [Lender(LENDER_NAME.format(n), supplies) for n in range(LENDERS)]
+
+
+def house_capital(clients: int) -> tuple[tuple[str, str], ...]:
+    """(kind, USD) of each partition's shard of house capital."""
+    scale = max(0.1, clients / 1_000)
+    return (
+        ("FIRST_LOSS", f"{50_000 * scale:.2f}"),
+        ("INSURANCE", f"{250_000 * scale:.2f}"),
+        ("SECOND_CAPITAL", f"{500_000 * scale:.2f}"),
+    )
+
+
+def clients(count: int, *, seed: int, seconds: int) -> list[Client]:
+    """Clients numbered from 0.
+
+    Args:
+        seconds: length of the replay in run time; habits spread over it.
+    """
+    random = Random(f"ballast-demo-{seed}")
+    return [_client(number, random, seconds) for number in range(count)]
+
+
+def _client(number: int, random: Random, seconds: int) -> Client:
+    desk = DESK_NAME.format(number % DESKS)
+    whale = number % 200 == 7
+    equity = 600_000.0 if whale else math.exp(random.uniform(math.log(2_000), math.log(50_000)))
+    style = random.choices(tuple(_STYLES), weights=[weight for weight, _ in _STYLES.values()])[0]
+    deposits, trades = _STYLES[style][1](random, equity, leverage=2.0 if whale else _leverage(random))
+    if random.random() < 0.25:
+        trades = (*trades, _resting(random, equity, seconds))
+    if random.random() < 0.30:
+        trades = (*trades, _later(random, equity, seconds))
+    withdrawals: tuple[Withdrawal, ...] = ()
+    if random.random() < 0.25:
+        at_s = random.randrange(OPENING_SECONDS, max(OPENING_SECONDS + 1, seconds))
+        withdrawals = (Withdrawal(at_s, round(equity * random.uniform(0.01, 0.4), 2)),)
+    top_up = round(equity * random.uniform(0.1, 0.4), 2) if random.random() < 0.3 else 0.0
+    return Client(number, desk, style, deposits, trades, withdrawals, top_up)
+
+
+def _leverage(random: Random) -> float:
+    return min(6.0, 0.6 + random.expovariate(1 / 1.1))
+
+
+Book = tuple[tuple[tuple[str, str], ...], tuple[Trade, ...]]
+
+
+def _opening(random: Random, instrument: str, *, buy: bool, usd: float) -> tuple[Trade, ...]:
+    venue = "north" if instrument.startswith("LTC") else random.choice(("north", "south"))
+    pieces = max(1, math.ceil(usd / 250_000))
+    return tuple(
+        Trade(random.randrange(OPENING_SECONDS), instrument, venue, buy, usd / pieces, 1.02 if buy else 0.98, False)
+        for _ in range(pieces)
+    )
+
+
+def _spot_margin(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(_COINS, _COIN_WEIGHTS)[0]
+    return (("USD", f"{equity:.2f}"),), _opening(random, f"{coin}-USD", buy=True, usd=equity * min(leverage, 4.0))
+
+
+def _perp_long(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(_COINS, _COIN_WEIGHTS)[0]
+    return (("USD", f"{equity:.2f}"),), _opening(random, f"{coin}-USD-PERP", buy=True, usd=equity * leverage)
+
+
+def _perp_short(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(_COINS, _COIN_WEIGHTS)[0]
+    return (("USD", f"{equity:.2f}"),), _opening(random, f"{coin}-USD-PERP", buy=False, usd=equity * leverage)
+
+
+def _coin_backed(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(_COINS, _COIN_WEIGHTS)[0]
+    amount = equity / _ROUGH_PRICE[coin]
+    deposits = ((coin, f"{amount:.{_LOT_DIGITS[coin]}f}"), ("USD", f"{equity * 0.05:.2f}"))
+    other = random.choices(_COINS, _COIN_WEIGHTS)[0]
+    return deposits, _opening(random, f"{other}-USD-PERP", buy=True, usd=equity * min(leverage, 3.0) * 0.6)
+
+
+def _basis(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(("BTC", "ETH"), (2, 1))[0]
+    usd = equity * min(leverage, 3.0)
+    long = _opening(random, f"{coin}-USD", buy=True, usd=usd)
+    short = _opening(random, f"{coin}-USD-PERP", buy=False, usd=usd)
+    return (("USD", f"{equity:.2f}"),), long + short
+
+
+def _spread(random: Random, equity: float, *, leverage: float) -> Book:
+    long = _opening(random, "ETH-USD-PERP", buy=True, usd=equity * leverage * 0.7)
+    short = _opening(random, "BTC-USD-PERP", buy=False, usd=equity * leverage * 0.7)
+    return (("USD", f"{equity:.2f}"),), long + short
+
+
+_STYLES = {
+    "spot on margin": (30, _spot_margin),
+    "perp long": (32, _perp_long),
+    "perp short": (12, _perp_short),
+    "coin-backed": (12, _coin_backed),
+    "basis": (7, _basis),
+    "spread": (7, _spread),
+}
+
+
+def _resting(random: Random, equity: float, seconds: int) -> Trade:
+    coin = random.choices(("BTC", "ETH"), (2, 1))[0]
+    at_s = random.randrange(OPENING_SECONDS, max(OPENING_SECONDS + 1, seconds // 2))
+    venue = random.choice(("north", "south"))
+    return Trade(at_s, f"{coin}-USD-PERP", venue, True, equity * 0.2, random.uniform(0.90, 0.98), True)
+
+
+def _later(random: Random, equity: float, seconds: int) -> Trade:
+    coin = random.choices(("BTC", "ETH"), (2, 1))[0]
+    at_s = random.randrange(OPENING_SECONDS, max(OPENING_SECONDS + 1, seconds))
+    buy = random.random() < 0.6
+    venue = random.choice(("north", "south"))
+    return Trade(at_s, f"{coin}-USD-PERP", venue, buy, equity * 0.3, 1.02 if buy else 0.98, False)
