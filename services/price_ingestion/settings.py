@@ -14,7 +14,7 @@ from libs.common.units import SECOND_NS, UnixNs
 from services.price_ingestion.domain.pacing_words import PacingRules, Window
 
 # The three crashes of the recording with their approaches; the whole of it is 2017-12-20T01:00/2018-02-10T23:00.
-CRASHES = "2017-12-21T00:00/2017-12-23T06:00,2018-01-15T12:00/2018-01-18T00:00,2018-02-04T12:00/2018-02-07T00:00"
+CRASHES = "2017-12-21T12:00/2017-12-22T18:00,2018-01-16T00:00/2018-01-17T18:00,2018-02-05T12:00/2018-02-06T12:00"
 
 _URL = re.compile(r"^[a-z][a-z0-9_]*=http://[A-Za-z0-9_.\[\]:-]+(/[A-Za-z0-9_./-]*)?$")
 
@@ -27,9 +27,9 @@ class Settings(ServiceSettings):
     replay_speed: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     ready_urls: Annotated[str, StringConstraints(max_length=4_000)] = ""
     calm_step_seconds: Annotated[int, Field(ge=60, le=600)] = 300
-    calm_move_ppm_max: Annotated[int, Field(ge=100, le=1_000_000)] = 5_000
+    calm_move_ppm_max: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     gap_step_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3_600
-    gap_move_ppm_max: Annotated[int, Field(ge=100, le=1_000_000)] = 20_000
+    gap_move_ppm_max: Annotated[int, Field(ge=100, le=1_000_000)] = 30_000
     heartbeat_ms: Annotated[int, Field(ge=50, le=1_000)] = 250
     snapshot_every_frames: Annotated[int, Field(ge=1, le=100_000)] = 256
 

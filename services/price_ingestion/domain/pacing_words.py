@@ -54,9 +54,9 @@ class PacingRules:
     """
 
     calm_step_ns: int = 300 * SECOND_NS
-    calm_move_ppm_max: int = 5_000
+    calm_move_ppm_max: int = 10_000
     gap_step_ns: int = 3_600 * SECOND_NS
-    gap_move_ppm_max: int = 20_000
+    gap_move_ppm_max: int = 30_000
     fine_step_ns: int = 60 * SECOND_NS
     speed: int = 0
     opening_wall_ns_max: int = 2 * SECOND_NS
