@@ -1,7 +1,7 @@
 """The chained log: exactly once without Kafka transactions (docs/architecture.md, The chained log)."""
 
 from libs.common.chain.draft import BODY_BYTES_MAX, Draft, Drafted, FrameTooLarge
-from libs.common.chain.follower import ChainFollower
+from libs.common.chain.follower import ChainFollower, claim_named_by
 from libs.common.chain.rule import (
     GENESIS,
     NO_INPUT,
@@ -36,5 +36,6 @@ __all__ = [
     "Outcome",
     "Rejected",
     "Rejection",
+    "claim_named_by",
     "record_hash",
 ]

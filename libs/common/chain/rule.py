@@ -154,7 +154,8 @@ class ChainRule:
         reason = self._reason_against(record, offset=offset)
         if reason is not None:
             return self._reject(reason, offset=offset, head=head)
-        self._check(record, offset=offset)
+        if self.is_proven:
+            self._check(record, offset=offset)
         self._advance(record, head=head)
         return AcceptedFrame(offset=offset, frame=record, head=head, headers=headers, size=len(value))
 
@@ -181,7 +182,7 @@ class ChainRule:
             return Rejection.OTHER_EPOCH
         if frame.owner != self.owner or not self.owner:
             return Rejection.OTHER_OWNER
-        if frame.previous_hash == self.head:
+        if frame.previous_hash == self.head and (self.is_proven or frame.claim_offset == self.claim_offset):
             return None
         if not self.is_proven or frame.sequence > self.sequence + 1:
             return Rejection.GAP
@@ -199,8 +200,6 @@ class ChainRule:
         position = (frame.input_offset, frame.input_index)
         if frame.claim_offset != self.claim_offset:
             raise stop("claim offset", self.claim_offset, frame.claim_offset)
-        if not self.is_proven:
-            return
         if self.head == self._claim_head and frame.inherited != self.inherited:
             raise stop("inherited head", self.inherited.hex(), frame.inherited.hex())
         if frame.sequence != self.sequence + 1:
