@@ -35,6 +35,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     settings, parameters = context.settings, context.parameters
     client_id = f"{NAME}-{settings.instance}"
     prices = RecordedPrices(settings.data_directory, parameters)
+    pacer = _pacer(settings, prices, parameters.partitions)
     api = ReplayApi(prices, venues=[venue.name for venue in parameters.venues])
     quotes = await KafkaQuotesLog.connect(bootstrap=settings.kafka_bootstrap, client_id=f"{client_id}-quotes")
     context.on_stop(quotes.stop, "quotes")
@@ -42,7 +43,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     await dead.start()
     context.on_stop(dead.stop, "dead letters")
     replay = Replay(
-        pacer=_pacer(settings, prices, parameters.partitions),
+        pacer=pacer,
         new_book=lambda: MarkBook(parameters.instruments, parameters.prices),
         source=prices,
         quotes=quotes,
