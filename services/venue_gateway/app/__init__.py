@@ -1,0 +1,1 @@
+"""Drives the rules: client calls, streams and venue sessions against the journal."""

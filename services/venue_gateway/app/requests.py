@@ -1,0 +1,221 @@
+"""Client requests into commands of the ledger: one function a kind, in a dict you can see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ballast.api.v1 import client_pb2
+from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.types.v1 import ledger_pb2
+from libs.common.ids import partition_for_owner, partition_of, system_kind
+from services.venue_gateway.app.ledger_view import LedgerView
+from services.venue_gateway.domain import translation
+from services.venue_gateway.domain.directory import Directory
+from services.venue_gateway.domain.refusals import Refused
+
+DESTINATION_MAX = 200
+
+_ROLES = {"custodian": ledger_pb2.ROLE_CUSTODIAN, "service": ledger_pb2.ROLE_SERVICE}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A command without key, and the partition it belongs to."""
+
+    partition: int
+    command: commands_pb2.Command
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and what is known when they ask."""
+
+    principal: commands_pb2.Principal
+    directory: Directory
+    view: LedgerView
+
+
+def principal_named(name: str, directory: Directory) -> commands_pb2.Principal:
+    """The principal with its role: those of the parameters have theirs, all others are clients."""
+    role = _ROLES.get(directory.roles.get(name, ""), ledger_pb2.ROLE_CLIENT)
+    return commands_pb2.Principal(id=name, role=role)
+
+
+def _owned(asker: Asker, account: int) -> journal_pb2.Account | Refused:
+    found = asker.view.account(account)
+    if found is None:
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_ACCOUNT, f"expected an existing account, was {account}")
+    if found.owner != asker.principal.id:
+        return Refused(
+            ledger_pb2.REFUSAL_NOT_AUTHORISED, f"account {account} does not belong to {asker.principal.id!r}"
+        )
+    return found
+
+
+def _planned(asker: Asker, partition: int, **body: Any) -> Planned:
+    return Planned(partition, commands_pb2.Command(principal=asker.principal, **body))
+
+
+def owned_account(asker: Asker, account: int) -> Refused | None:
+    """A refusal unless the account exists and belongs to who asks."""
+    found = _owned(asker, account)
+    return found if isinstance(found, Refused) else None
+
+
+def open_account(request: client_pb2.OpenAccountRequest, asker: Asker) -> Planned | Refused:
+    """A first account in the partition of the owner's name, or a further one beside the entity's others."""
+    owner = asker.principal.id
+    if not request.entity:
+        partition = partition_for_owner(owner, partitions=len(asker.view.books))
+        return _planned(asker, partition, open_account=commands_pb2.OpenAccount(owner=owner))
+    found = asker.view.entity_owner(request.entity)
+    if found is None:
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_ACCOUNT, f"expected an existing entity, was {request.entity}")
+    if found != owner:
+        return Refused(ledger_pb2.REFUSAL_NOT_AUTHORISED, f"entity {request.entity} does not belong to {owner!r}")
+    body = commands_pb2.OpenAccount(owner=owner, entity=request.entity)
+    return _planned(asker, partition_of(request.entity), open_account=body)
+
+
+def confirm_deposit(request: client_pb2.ConfirmDepositRequest, asker: Asker) -> Planned | Refused:
+    """A deposit into a client's or a house account, by a custodian only."""
+    if asker.principal.role != ledger_pb2.ROLE_CUSTODIAN:
+        return Refused(ledger_pb2.REFUSAL_NOT_AUTHORISED, "expected a custodian: only they confirm deposits")
+    account = request.account
+    is_house = system_kind(account) is not None and partition_of(account) < len(asker.view.books)
+    if not is_house and asker.view.account(account) is None:
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_ACCOUNT, f"expected an existing account, was {account}")
+    amount = translation.amount(asker.directory, symbol=request.asset, text=request.amount)
+    if isinstance(amount, Refused):
+        return amount
+    body = commands_pb2.ConfirmDeposit(account=account, asset=amount.asset.id, units=amount.units)
+    return _planned(asker, partition_of(account), confirm_deposit=body)
+
+
+def withdraw(request: client_pb2.WithdrawRequest, asker: Asker) -> Planned | Refused:
+    """A reservation of units that leave the house."""
+    account = _owned(asker, request.account)
+    if isinstance(account, Refused):
+        return account
+    amount = translation.amount(asker.directory, symbol=request.asset, text=request.amount)
+    if isinstance(amount, Refused):
+        return amount
+    if len(request.destination) > DESTINATION_MAX:
+        detail = f"expected a destination of at most {DESTINATION_MAX} characters, was {len(request.destination)}"
+        return Refused(ledger_pb2.REFUSAL_TOO_LARGE, detail)
+    body = commands_pb2.Withdraw(
+        account=request.account, asset=amount.asset.id, units=amount.units, destination=request.destination
+    )
+    return _planned(asker, partition_of(request.account), withdraw=body)
+
+
+def transfer(request: client_pb2.TransferRequest, asker: Asker) -> Planned | Refused:
+    """A reservation of units that go to another account of the same entity."""
+    source, target = _owned(asker, request.account), _owned(asker, request.to_account)
+    if isinstance(source, Refused):
+        return source
+    if isinstance(target, Refused):
+        return target
+    if source.entity != target.entity or source.account == target.account:
+        detail = f"expected two accounts of one entity, was {source.account} and {target.account}"
+        return Refused(ledger_pb2.REFUSAL_OTHER_ENTITY, detail)
+    amount = translation.amount(asker.directory, symbol=request.asset, text=request.amount)
+    if isinstance(amount, Refused):
+        return amount
+    body = commands_pb2.Transfer(
+        account=source.account, to_account=target.account, asset=amount.asset.id, units=amount.units
+    )
+    return _planned(asker, partition_of(source.account), transfer=body)
+
+
+def place_order(request: client_pb2.PlaceOrderRequest, asker: Asker) -> Planned | Refused:
+    """A reservation of an order."""
+    account = _owned(asker, request.account)
+    if isinstance(account, Refused):
+        return account
+    terms = translation.order_words(request.side, request.time_in_force) or translation.order_terms(
+        asker.directory,
+        symbol=request.instrument,
+        venue_name=request.venue,
+        quantity=request.quantity,
+        limit_price=request.limit_price,
+    )
+    if isinstance(terms, Refused):
+        return terms
+    body = commands_pb2.PlaceOrder(
+        account=request.account,
+        instrument=terms.instrument.id,
+        venue=terms.venue.id,
+        side=request.side,
+        lots=terms.lots,
+        limit_price=terms.limit_price,
+        time_in_force=request.time_in_force,
+        reduce_only=request.reduce_only,
+    )
+    return _planned(asker, partition_of(request.account), place_order=body)
+
+
+def cancel_order(request: client_pb2.CancelOrderRequest, asker: Asker) -> Planned | Refused:
+    """A wish to have an order cancelled."""
+    account = _owned(asker, request.account)
+    if isinstance(account, Refused):
+        return account
+    if not request.order or partition_of(request.order) != partition_of(request.account):
+        detail = f"expected a live order of account {request.account}, was {request.order}"
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_ORDER, detail)
+    body = commands_pb2.CancelOrder(account=request.account, order=request.order)
+    return _planned(asker, partition_of(request.account), cancel_order=body)
+
+
+def supply(request: client_pb2.SupplyRequest, asker: Asker) -> Planned | Refused:
+    """A loan to a pool."""
+    account = _owned(asker, request.account)
+    if isinstance(account, Refused):
+        return account
+    amount = translation.amount(asker.directory, symbol=request.asset, text=request.amount)
+    if isinstance(amount, Refused):
+        return amount
+    body = commands_pb2.Supply(account=request.account, asset=amount.asset.id, units=amount.units)
+    return _planned(asker, partition_of(request.account), supply=body)
+
+
+def redeem(request: client_pb2.RedeemRequest, asker: Asker) -> Planned | Refused:
+    """Units taken back from a pool; all of them when no amount is given."""
+    account = _owned(asker, request.account)
+    if isinstance(account, Refused):
+        return account
+    text = request.amount or "1"  # any amount, to look the asset up
+    amount = translation.amount(asker.directory, symbol=request.asset, text=text)
+    if isinstance(amount, Refused):
+        return amount
+    units = amount.units if request.amount else 0
+    body = commands_pb2.Redeem(account=request.account, asset=amount.asset.id, units=units)
+    return _planned(asker, partition_of(request.account), redeem=body)
+
+
+# By the name of the field in SubmitCommand and of the command's body alike.
+REQUESTS: dict[str, Callable[[Any, Asker], Planned | Refused]] = {
+    "open_account": open_account,
+    "confirm_deposit": confirm_deposit,
+    "withdraw": withdraw,
+    "transfer": transfer,
+    "place_order": place_order,
+    "cancel_order": cancel_order,
+    "supply": supply,
+    "redeem": redeem,
+}
+
+# Unary calls of these answer when the reservation is settled or voided.
+JUDGED = frozenset({"withdraw", "transfer"})
+
+
+def plan(name: str, request: Any, asker: Asker) -> Planned | Refused:
+    """The command of a request, or why there is none."""
+    if asker.principal.role == ledger_pb2.ROLE_SERVICE:
+        return Refused(ledger_pb2.REFUSAL_NOT_AUTHORISED, "expected a client or custodian: no service uses the edge")
+    handler = REQUESTS.get(name)
+    if handler is None:
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_COMMAND, f"expected one of {', '.join(REQUESTS)}, was none")
+    return handler(request, asker)

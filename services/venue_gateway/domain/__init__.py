@@ -1,0 +1,1 @@
+"""Pure rules of the edge: translation, report cursors, order dispatch."""
