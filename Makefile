@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test check lint types imports wire unit integration proto proto-image locks data clean
+.PHONY: help demo test check lint types imports wire unit integration proto proto-image golden locks data clean
 
 # Options of a command: make demo ARGS="--speed 100".
 ARGS ?=
@@ -55,6 +55,9 @@ proto: $(VENV)/.runtime ## generate Python from proto/ into build/gen
 
 proto-image: $(VENV)/.dev ## renew proto/v1.binpb, what buf breaking compares with
 	@$(BOUND) $(BIN)/buf build --exclude-source-info --output proto/v1.binpb
+
+golden: $(VENV)/.dev proto ## add golden bytes for what the wire contract gained
+	@$(BOUND) $(BIN)/python -m tests.golden.renew $(ARGS)
 
 locks: ## resolve pyproject.toml into the two hash-pinned locks (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make locks needs uv (pipx install uv)" >&2; exit 2; }

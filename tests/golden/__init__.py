@@ -1,0 +1,1 @@
+"""Golden bytes of the wire contract: what was written once stays readable."""
