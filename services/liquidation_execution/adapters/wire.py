@@ -1,0 +1,147 @@
+"""Between liquidation's values and the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ballast.api.v1 import risk_pb2 as risk_api_pb2
+from ballast.events.v1 import commands_pb2, liquidation_pb2, market_pb2
+from ballast.types.v1 import ledger_pb2
+from ballast.types.v1 import market_pb2 as market_words
+from libs.common.ids import InstrumentId, VenueId
+from libs.common.units import Lots, Price, Usd6
+from services.liquidation_execution.app.depth import Depth
+from services.liquidation_execution.app.ports import Answer, Citation, CloseIt, Decision, ResolveIt, Step
+from services.liquidation_execution.domain.episodes import Outcome
+from services.liquidation_execution.domain.planner import Alternative, Evaluation, Plan
+from services.liquidation_execution.domain.router import BUY, VenueOrder
+from services.liquidation_execution.domain.slices import Candidate, Margin
+
+_OUTCOMES = {
+    Outcome.HEALTHY: ledger_pb2.EPISODE_STATE_HEALTHY,
+    Outcome.EMPTIED: ledger_pb2.EPISODE_STATE_EMPTIED,
+}
+_NO_GUESS_PPM = 0
+
+
+def depth_of(message: market_pb2.Liquidity) -> Depth:
+    """A venue's book as received; levels without lots are left out."""
+    return Depth(
+        VenueId(message.venue),
+        InstrumentId(message.instrument),
+        message.run_time_ns,
+        _levels(message.bid_price, message.bid_lots),
+        _levels(message.ask_price, message.ask_lots),
+    )
+
+
+def _levels(prices: Sequence[int], lots: Sequence[int]) -> tuple[tuple[Price, Lots], ...]:
+    return tuple((Price(p), Lots(n)) for p, n in zip(prices, lots, strict=True) if p > 0 and n > 0)
+
+
+def evaluate_request(account: int, at_least: int, candidates: Sequence[Candidate]) -> risk_api_pb2.EvaluateRequest:
+    """The question to risk."""
+    request = risk_api_pb2.EvaluateRequest(account=account, at_least=at_least)
+    for candidate in candidates:
+        added = request.candidates.add()
+        for trade in candidate:
+            added.trades.add(instrument=trade.instrument, lots=trade.lots, price=trade.price, fee_units=trade.fee_units)
+    return request
+
+
+def answer_of(response: risk_api_pb2.EvaluateResponse) -> Answer:
+    """Risk's answer."""
+    cited = Citation(response.journal_sequence, response.mark_sequence, response.control_sequence, response.run_time_ns)
+    return Answer(Evaluation(_margin(response.now), tuple(_margin(one) for one in response.results)), cited)
+
+
+def _margin(one: risk_api_pb2.EvaluatedMargin) -> Margin:
+    return Margin(Usd6(one.equity), Usd6(one.initial_margin), Usd6(one.maintenance_margin))
+
+
+def _citation(cited: Citation) -> commands_pb2.Citation:
+    return commands_pb2.Citation(
+        journal_sequence=cited.journal_sequence,
+        mark_sequence=cited.mark_sequence,
+        control_sequence=cited.control_sequence,
+        mark_run_time_ns=cited.mark_run_time_ns,
+    )
+
+
+def _orders(orders: Sequence[VenueOrder]) -> list[commands_pb2.StepOrder]:
+    return [
+        commands_pb2.StepOrder(
+            instrument=one.instrument,
+            venue=one.venue,
+            side=market_words.SIDE_BUY if one.direction == BUY else market_words.SIDE_SELL,
+            lots=one.lots,
+            limit_price=one.limit_price,
+        )
+        for one in orders
+    ]
+
+
+def command_of(decision: Decision) -> commands_pb2.Command:
+    """The command to the ledger, still without key and principal."""
+    account, episode, cited = decision.account, decision.episode, _citation(decision.citation)
+    match decision.what:
+        case Step(step=step, orders=orders):
+            body = commands_pb2.StepEpisode(
+                account=account, episode=episode, step=step, orders=_orders(orders), citation=cited
+            )
+            return commands_pb2.Command(step_episode=body)
+        case CloseIt(outcome=outcome):
+            closing = commands_pb2.CloseEpisode(
+                account=account, episode=episode, outcome=_OUTCOMES[outcome], citation=cited
+            )
+            return commands_pb2.Command(close_episode=closing)
+        case ResolveIt():
+            shortfall = commands_pb2.ResolveShortfall(account=account, episode=episode)
+            return commands_pb2.Command(resolve_shortfall=shortfall)
+
+
+def plan_of(decision: Decision) -> liquidation_pb2.LiquidationPlan:
+    """The reason of a decision."""
+    message = liquidation_pb2.LiquidationPlan(
+        account=decision.account,
+        episode=decision.episode,
+        step=decision.step,
+        citation=_citation(decision.citation),
+        equity=decision.margin.equity,
+        initial_margin=decision.margin.initial,
+        maintenance_margin=decision.margin.maintenance,
+        reason=_reason(decision),
+    )
+    plan = decision.plan
+    if plan is not None:
+        message.first_guess_ppm = _NO_GUESS_PPM if plan.first_guess is None else plan.first_guess
+        message.orders.extend(_orders(plan.orders))
+        message.alternatives.extend(_alternative(one) for one in plan.alternatives)
+    return message
+
+
+def _reason(decision: Decision) -> str:
+    match decision.what:
+        case CloseIt(outcome=Outcome.HEALTHY):
+            return "closed: equity is at or above initial margin"
+        case CloseIt():
+            return "closed: neither assets nor debt are left"
+        case ResolveIt():
+            return "waterfall: no asset that orders could reduce is left, debt is"
+    return _plan_reason(decision.plan) if decision.plan is not None else ""
+
+
+def _plan_reason(plan: Plan) -> str:
+    return f"{plan.kind.value}: {plan.chosen.slice.name}" if plan.chosen else plan.kind.value
+
+
+def _alternative(one: Alternative) -> liquidation_pb2.PlanAlternative:
+    return liquidation_pb2.PlanAlternative(
+        name=one.judged.slice.name,
+        fraction_ppm=one.fraction,
+        equity=one.judged.after.equity,
+        initial_margin=one.judged.after.initial,
+        maintenance_margin=one.judged.after.maintenance,
+        cost=one.judged.cost,
+        rejected_because=one.rejected_because,
+    )

@@ -1,0 +1,1 @@
+"""What liquidation does with its inputs, behind ports."""

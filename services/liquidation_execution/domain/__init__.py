@@ -1,0 +1,1 @@
+"""Pure rules of liquidation: what next, how much, where."""

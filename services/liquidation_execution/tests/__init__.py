@@ -1,0 +1,1 @@
+"""Tests of liquidation without a broker."""
