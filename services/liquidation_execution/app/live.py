@@ -158,6 +158,7 @@ class Live:
         failures = self._pauses.get(episode, (0, 0.0))[0] + 1
         seconds = min(_PAUSE_SECONDS * 2 ** min(failures - 1, 10), _PAUSE_SECONDS_MAX)
         self._pauses[episode] = (failures, self._monotonic() + seconds)
+        self.dirty.add(episode)
 
     def is_paused(self, episode: int) -> bool:
         """The last attempt failed a moment ago."""

@@ -44,6 +44,7 @@ _LOG = logging.getLogger("ballast.liquidation_execution")
 PLANS_AT_ONCE = 16
 BACKLOG_MAX = 256  # commands that the broker has not taken: beyond it nothing more is decided
 _DEPTH_SECONDS = 0.02
+_SOON_SECONDS = 0.02  # while something that changed could not be worked on yet
 _LOOK_AGAIN_SECONDS = 0.25  # for what no event announces: a pause that ends, marks that fell silent
 
 
@@ -78,7 +79,7 @@ class Process:
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by episode
         self._waiting: dict[int, str] = {}  # by episode: for what
         self._alerted: set[int] = set()
-        self._looked_at_depth = monotonic()
+        self._looked_at_depth = self._looked_at_all = monotonic()
 
     def wake(self) -> None:
         """Something changed."""
@@ -100,22 +101,24 @@ class Process:
             while not stopping.is_set() and not self._is_ready():
                 await self._woken()
             while not stopping.is_set():
-                is_woken = await self._woken()
-                look_at = self._live.dirty if is_woken else [one.episode for one in self._live.episodes()]
-                self._look(sorted(look_at))
+                await self._woken()
+                if self._monotonic() - self._looked_at_all >= _LOOK_AGAIN_SECONDS:
+                    self._looked_at_all = self._monotonic()
+                    self._live.dirty.update(one.episode for one in self._live.episodes())
+                self._look(sorted(self._live.dirty))
         finally:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            self._tasks.clear()
 
-    async def _woken(self) -> bool:
+    async def _woken(self) -> None:
         try:
-            async with asyncio.timeout(_LOOK_AGAIN_SECONDS):
+            async with asyncio.timeout(_SOON_SECONDS if self._live.dirty else _LOOK_AGAIN_SECONDS):
                 await self._wake.wait()
         except TimeoutError:
-            return False
+            return
         self._wake.clear()
-        return True
 
     def _look(self, episodes: Sequence[int]) -> None:
         self._raise_bugs()
