@@ -43,9 +43,16 @@ class RiskClient:
         self._metadata = ((rpc.PRINCIPAL_KEY, principal_id),)
         self._target = target
 
-    async def evaluate(self, *, account: AccountId, at_least: int, candidates: Sequence[Candidate]) -> Answer:
-        """Margins after each candidate. Raises RiskBehind after a few attempts, Fault for what never passes."""
-        request = evaluate_request(account, at_least, candidates)
+    async def evaluate(
+        self, *, account: AccountId, at_least: int, candidates: Sequence[Candidate], without_orders: bool
+    ) -> Answer:
+        """Margins now and after each candidate.
+
+        Raises:
+            RiskBehind: it did not answer after a few attempts.
+            Fault: it refuses the question.
+        """
+        request = evaluate_request(account, at_least, candidates, without_orders=without_orders)
         for attempt in range(_ATTEMPTS):
             try:
                 response = await self._stub.Evaluate(request, timeout=_DEADLINE_SECONDS, metadata=self._metadata)
@@ -56,10 +63,7 @@ class RiskClient:
                     raise RiskBehind(f"{self._target}: {error.code().name} {error.details()}") from error
                 await asyncio.sleep(_BACK_OFF_SECONDS * 2**attempt)
             else:
-                answer = answer_of(response)
-                if len(answer.evaluation.after) != len(candidates):
-                    raise Fault(f"expected {len(candidates)} margins, was {len(answer.evaluation.after)}")
-                return answer
+                return answer_of(response, count=len(candidates))
         raise RiskBehind(self._target)
 
     async def watch(self, condition: Condition, stopping: asyncio.Event) -> None:

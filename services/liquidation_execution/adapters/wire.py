@@ -8,6 +8,7 @@ from ballast.api.v1 import risk_pb2 as risk_api_pb2
 from ballast.events.v1 import commands_pb2, liquidation_pb2, market_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import market_pb2 as market_words
+from libs.common.errors import Fault
 from libs.common.ids import InstrumentId, VenueId
 from libs.common.units import Lots, Price, Usd6
 from services.liquidation_execution.app.depth import Depth
@@ -39,20 +40,26 @@ def _levels(prices: Sequence[int], lots: Sequence[int]) -> tuple[tuple[Price, Lo
     return tuple((Price(p), Lots(n)) for p, n in zip(prices, lots, strict=True) if p > 0 and n > 0)
 
 
-def evaluate_request(account: int, at_least: int, candidates: Sequence[Candidate]) -> risk_api_pb2.EvaluateRequest:
-    """The question to risk."""
+def evaluate_request(
+    account: int, at_least: int, candidates: Sequence[Candidate], *, without_orders: bool
+) -> risk_api_pb2.EvaluateRequest:
+    """The question to risk. Without orders a last candidate changes nothing else: it is the account as it will be."""
     request = risk_api_pb2.EvaluateRequest(account=account, at_least=at_least)
-    for candidate in candidates:
-        added = request.candidates.add()
+    for candidate in (*candidates, *([()] if without_orders else [])):
+        added = request.candidates.add(without_orders=without_orders)
         for trade in candidate:
             added.trades.add(instrument=trade.instrument, lots=trade.lots, price=trade.price, fee_units=trade.fee_units)
     return request
 
 
-def answer_of(response: risk_api_pb2.EvaluateResponse) -> Answer:
-    """Risk's answer."""
+def answer_of(response: risk_api_pb2.EvaluateResponse, *, count: int) -> Answer:
+    """Risk's answer to so many candidates. Raises Fault when it has another number of margins."""
+    margins = [_margin(one) for one in response.results]
+    if len(margins) not in (count, count + 1):
+        raise Fault(f"expected {count} margins, was {len(margins)}")
+    now = _margin(response.now) if len(margins) == count else margins.pop()
     cited = Citation(response.journal_sequence, response.mark_sequence, response.control_sequence, response.run_time_ns)
-    return Answer(Evaluation(_margin(response.now), tuple(_margin(one) for one in response.results)), cited)
+    return Answer(Evaluation(now, tuple(margins)), cited)
 
 
 def _margin(one: risk_api_pb2.EvaluatedMargin) -> Margin:

@@ -112,6 +112,12 @@ class Live:
         """Journal sequence that risk's book must have for a question about this account."""
         return self._touched.get(account, 0)
 
+    def orders_are_leaving(self, account: int) -> bool:
+        """The account has live orders and all of them are being cancelled: what they are charged is about to go."""
+        orders = self.books[partition_of(account)].orders.values()
+        states = {one.state for one in orders if one.account == account}
+        return states == {ledger_pb2.ORDER_STATE_CANCELLING}
+
     def holdings(self, account: int) -> Holdings:
         """What the account holds and owes."""
         found: dict[str, dict[int, int]] = {"lots": {}, "cash": {}, "debt": {}, "supply": {}}

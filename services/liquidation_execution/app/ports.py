@@ -73,8 +73,18 @@ class Decision:
 class RiskPort(Protocol):
     """Questions to risk."""
 
-    async def evaluate(self, *, account: AccountId, at_least: int, candidates: Sequence[Candidate]) -> Answer:
-        """Margins after each candidate, on a book at or after that journal sequence. Raises RiskBehind."""
+    async def evaluate(
+        self, *, account: AccountId, at_least: int, candidates: Sequence[Candidate], without_orders: bool
+    ) -> Answer:
+        """Margins now and after each candidate, on a book at or after that journal sequence.
+
+        Args:
+            without_orders: leave the account's open orders out, as they are being cancelled.
+
+        Raises:
+            RiskBehind: it does not answer now.
+            Fault: it refuses the question.
+        """
 
 
 class DecisionPort(Protocol):

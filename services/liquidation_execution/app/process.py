@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ballast.events.v1 import journal_pb2
+from libs.common.errors import Fault
 from libs.common.ids import AccountId
 from libs.common.validity import ValidityClass
 from services.liquidation_execution.app.live import Live
@@ -167,14 +168,18 @@ class Process:
         account = AccountId(episode.account)
         at_least = max(self._live.needed_sequence(account), episode.opened_sequence, episode.last_fill_sequence)
 
+        without_orders = self._live.orders_are_leaving(account)
+
         async def evaluate(candidates: Sequence[Candidate]) -> Answer:
-            return await self._risk.evaluate(account=account, at_least=at_least, candidates=candidates)
+            return await self._risk.evaluate(
+                account=account, at_least=at_least, candidates=candidates, without_orders=without_orders
+            )
 
         try:
             found, answer = await drive(plan(problem_of(self._live, account)), evaluate)
-        except RiskBehind as fault:
+        except Fault as fault:
             self._live.pause(episode.episode)
-            self._wait(episode.episode, "RISK_BEHIND")
+            self._wait(episode.episode, "RISK_BEHIND" if isinstance(fault, RiskBehind) else "RISK_REFUSED")
             _LOG.warning("plan put off", extra={"episode": episode.episode, "error": str(fault)})
             return
         self._meter.planned(seconds=self._monotonic() - began, kind=found.kind.name)

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
+from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.ids import InstrumentId
 from libs.common.validity import ValidityClass
@@ -237,6 +238,18 @@ async def test_all_episodes_share_one_participation_worst_first() -> None:
     world.margin()
     process.depth_changed()
     await until(process, lambda: len(world.decisions) > before)
+
+
+async def test_orders_that_are_being_cancelled_are_left_out_of_the_plan() -> None:
+    world = World()
+    number = world.open_account(LONG_BTC.copy())
+    for serial, state in ((90, ledger_pb2.ORDER_STATE_CANCELLING), (91, ledger_pb2.ORDER_STATE_WORKING)):
+        world.frame(journal_pb2.Effect(order=journal_pb2.Order(order=serial, account=number, state=state)))
+        world.margin()
+        await until(world.process(), lambda: bool(world.without_orders))
+        assert world.without_orders.pop(0) is (state == ledger_pb2.ORDER_STATE_CANCELLING)
+        world.without_orders.clear()
+        world.restarted()
 
 
 async def test_fills_newer_than_the_book_count_against_it() -> None:

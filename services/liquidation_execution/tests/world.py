@@ -78,6 +78,7 @@ class World:
         self.mark_sequence = 1
         self.risk_is_up = True
         self.backlog = 0
+        self.without_orders: list[bool] = []
         self._serial = 0
         self.live = self.restarted()
 
@@ -156,7 +157,10 @@ class World:
 
     # The ports.
 
-    async def evaluate(self, *, account: AccountId, at_least: int, candidates: Sequence[Candidate]) -> Answer:
+    async def evaluate(
+        self, *, account: AccountId, at_least: int, candidates: Sequence[Candidate], without_orders: bool
+    ) -> Answer:
+        self.without_orders.append(without_orders)
         assert at_least <= len(self.bodies)
         if not self.risk_is_up:
             raise RiskBehind("risk is away")
@@ -232,12 +236,13 @@ class World:
     def _lines(self, number: int) -> list[journal_pb2.Effect]:
         account, effects = self.accounts[number], []
         before = self.live.books[PARTITION].lines_of(number) if self.bodies else {}
-        balances = {(asset, ledger_pb2.LineKind.ValueType(kind)): 0 for asset, kind in before}
+        balances: dict[tuple[int, int], int] = dict.fromkeys(before, 0)
         for asset, units in account.cash.items():
             balances[asset, _CASH if units > 0 else _DEBT] = abs(units)
         balances |= {(one, ledger_pb2.LINE_KIND_LOTS): lots for one, lots in account.lots.items()}
         for (asset, kind), balance in balances.items():
-            posting = journal_pb2.Posting(account=number, asset=asset, kind=kind, balance=balance)
+            posting = journal_pb2.Posting(account=number, asset=asset, balance=balance)
+            posting.kind = kind  # type: ignore[assignment]
             effects.append(journal_pb2.Effect(posting=posting))
         return effects
 
