@@ -178,6 +178,14 @@ class Columns:
             return int(self._variation[self._model.margined_column[key], row])
         return int(self._shares[column, self._model.asset_column[key], row])
 
+    def closable_lots(self, row: int, instrument: int) -> int:
+        """Signed lots that a reduce-only order may close."""
+        one = self._model.instruments[self._model.instrument_column[instrument]]
+        if one.is_margined:
+            return int(self._lots[self._model.margined_column[instrument], row])
+        asset = self._model.asset_column[one.underlying]
+        return whole_lots(int(self._shares[0, asset, row] + self._claims[asset, row]), one.base_units_per_lot)
+
     def set_order(self, account: int, order: OpenOrder) -> None:
         """Overwrites a live order."""
         self.orders.setdefault(self.row(account), {})[order.order] = order
@@ -241,13 +249,14 @@ class Columns:
                     found += [(position, orders[key]) for key in sorted(orders) if key not in without]
         return order_columns(self._model, found)
 
+    def claim_units(self, account: int, column: Column, asset_id: int) -> int:
+        """Units that a line of shares stands for, negative when owed."""
+        shares, indices = self.line(account, column, asset_id), self.indices[self._model.asset_column[asset_id]]
+        return _units_of(column, shares, indices)
+
     def _claim(self, asset: int, row: int) -> int:
-        indices, shares = self.indices[asset], self._shares[:, asset, row]
-        return (
-            mul_div_down(int(shares[Column.SUPPLY]), indices.supply, INDEX_ONE)
-            - mul_div_up(int(shares[Column.DEBT]), indices.borrow, INDEX_ONE)
-            - mul_div_up(int(shares[Column.OVERDRAFT]), indices.overdraft, INDEX_ONE)
-        )
+        kinds = (Column.SUPPLY, Column.DEBT, Column.OVERDRAFT)
+        return sum(_units_of(kind, int(self._shares[kind, asset, row]), self.indices[asset]) for kind in kinds)
 
     def _grow(self) -> None:
         self._shares = np.concatenate([self._shares, np.zeros_like(self._shares)], axis=2)
@@ -255,6 +264,18 @@ class Columns:
         self._lots = np.concatenate([self._lots, np.zeros_like(self._lots)], axis=1)
         self._variation = np.concatenate([self._variation, np.zeros_like(self._variation)], axis=1)
         self._entity = np.concatenate([self._entity, np.zeros_like(self._entity)])
+
+
+def _units_of(column: Column, shares: int, indices: Indices) -> int:
+    if column is Column.SUPPLY:
+        return mul_div_down(shares, indices.supply, INDEX_ONE)
+    index = indices.borrow if column is Column.DEBT else indices.overdraft
+    return -mul_div_up(shares, index, INDEX_ONE)
+
+
+def whole_lots(units: int, units_per_lot: int) -> int:
+    """Lots that units held can be sold in, positive, or that buy back what is owed, negative: the last part counts."""
+    return units // units_per_lot
 
 
 def order_columns(model: Model, orders: Sequence[tuple[int, OpenOrder]]) -> OrderColumns:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.risk_evaluation.domain.arrays import F8, I8
-from services.risk_evaluation.domain.columns import BookRows
+from services.risk_evaluation.domain.columns import BookRows, whole_lots
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
 
@@ -122,10 +122,8 @@ def capped_lots(model: Model, book: BookRows) -> I8:
 
 
 def position_lots(model: Model, book: BookRows, *, row: int, instrument: int) -> int:
-    """Signed lots that a reduce-only order may close: of a margined instrument, or of the base asset in whole lots."""
+    """Signed lots that a reduce-only order may close: of a margined instrument, or of the base asset held or owed."""
     one = model.instruments[instrument]
     if one.is_margined:
         return int(book.lots[model.margined_column[one.id], row])
-    held = int(book.net_units[model.asset_column[one.underlying], row])
-    whole = abs(held) // one.base_units_per_lot
-    return whole if held >= 0 else -whole
+    return whole_lots(int(book.net_units[model.asset_column[one.underlying], row]), one.base_units_per_lot)

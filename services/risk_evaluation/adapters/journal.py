@@ -1,0 +1,122 @@
+"""Feeds the journal to the worker: loads a partition when it is assigned, then goes on from Faust's agent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from libs.common.chain import AcceptedFrame, ChainFollower, ChainRule
+from libs.common.codec import stamp
+from libs.common.service import Condition
+from libs.common.topics import JOURNAL
+from services.risk_evaluation.app.ports import Readings
+from services.risk_evaluation.app.risk import Risk
+
+_LOG = logging.getLogger("ballast.risk")
+_POLL_SECONDS = 0.5
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[Any]]
+
+
+class _Feed:
+    """One assignment of one partition."""
+
+    def __init__(self) -> None:
+        self.rule = ChainRule()
+        self.settled = asyncio.Event()  # loaded, or revoked before
+        self.is_revoked = False
+
+
+class JournalFeed:
+    """What Faust's app calls.
+
+    Args:
+        spawn: runs a loader; an exception in it ends the process.
+        caught_up: readiness: every assigned partition is loaded.
+    """
+
+    def __init__(
+        self, *, risk: Risk, bootstrap: str, client_id: str, spawn: Spawn, caught_up: Condition, readings: Readings
+    ) -> None:
+        self._risk = risk
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._spawn = spawn
+        self._caught_up = caught_up
+        self._readings = readings
+        self._feeds: dict[int, _Feed] = {}
+
+    async def on_assigned(self, partitions: set[int]) -> None:
+        """Starts loading what is new; the callback itself reads nothing."""
+        for partition in sorted(partitions - self._feeds.keys()):
+            self._begin(partition)
+        self._show()
+
+    async def on_revoked(self, partitions: set[int]) -> None:
+        """Freezes what went."""
+        for partition in sorted(partitions & self._feeds.keys()):
+            self._drop(partition)
+        self._show()
+
+    async def take(self, partition: int, offset: int, value: bytes, headers: Mapping[str, bytes]) -> None:
+        """Folds a record once the partition is loaded; one that the loader had is dropped.
+
+        Raises: ChainBroken, InvariantBroken.
+        """
+        feed = self._feeds.get(partition)
+        while feed is not None:
+            await feed.settled.wait()
+            if feed.is_revoked:
+                feed = self._feeds.get(partition)
+            elif offset > feed.rule.offset + 1:
+                # Another worker had the partition meanwhile and its commits are ahead of our book: load what lacks.
+                self._drop(partition)
+                feed = self._begin(partition)
+            else:
+                break
+        if feed is None or offset <= feed.rule.offset:
+            return
+        outcome = feed.rule.take(offset=offset, value=value, headers=headers)
+        if isinstance(outcome, AcceptedFrame):
+            self._risk.take_journal(partition, outcome)
+            written_ns = stamp(dict(headers), "wall_ns")
+            if written_ns:
+                self._readings.journal_lag(partition, max(0.0, (time.time_ns() - written_ns) / 1e9))
+
+    def _begin(self, partition: int) -> _Feed:
+        feed = self._feeds[partition] = _Feed()
+        self._spawn(self._load(partition, feed), f"load journal {partition}")
+        return feed
+
+    def _drop(self, partition: int) -> None:
+        feed = self._feeds.pop(partition)
+        feed.is_revoked = True
+        feed.settled.set()
+        self._risk.freeze(partition)
+
+    async def _load(self, partition: int, feed: _Feed) -> None:
+        follower = ChainFollower(
+            bootstrap=self._bootstrap, topic=JOURNAL, partition=partition, client_id=f"{self._client_id}-load"
+        )
+        frames = 0
+        await follower.start()
+        try:
+            while not feed.is_revoked and not follower.caught_up:
+                for frame in await follower.poll(timeout_s=_POLL_SECONDS):
+                    self._risk.take_journal(partition, frame)
+                    frames += 1
+        finally:
+            await follower.stop()
+        if not feed.is_revoked:
+            feed.rule = follower.rule
+            self._risk.begin(partition)
+            _LOG.info("partition loaded", extra={"partition": partition, "frames": frames})
+        feed.settled.set()
+        self._show()
+
+    def _show(self) -> None:
+        lacking = sorted(self._feeds.keys() - self._risk.live)
+        self._caught_up.set(not lacking, f"partitions {lacking} are loading" if lacking else "")

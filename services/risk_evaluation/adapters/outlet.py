@@ -1,0 +1,82 @@
+"""Publishes margin frames through one producer and sends commands to the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from libs.common.codec import headers, start_producer
+from libs.common.commands import CommandSender
+from libs.common.errors import Fault
+from libs.common.topics import MARGIN
+from services.risk_evaluation.app.ports import Output
+
+
+class KafkaOutlet:
+    """Implements Outlet: frames in the order given, commands of a partition in theirs.
+
+    Args:
+        on_published: told the seconds from marks received to margin acknowledged.
+        on_failed: told what the broker did not take.
+    """
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        client_id: str,
+        commands: CommandSender,
+        on_published: Callable[[float], None],
+        on_failed: Callable[[BaseException], None],
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._commands = commands
+        self._on_published = on_published
+        self._on_failed = on_failed
+        self._producer: AIOKafkaProducer | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Returns when the broker is reached. Raises: Fault."""
+        self._producer = await start_producer(bootstrap=self._bootstrap, client_id=self._client_id)
+
+    async def stop(self) -> None:
+        """Returns when everything is sent and closed."""
+        if self._sending:
+            await asyncio.wait(self._sending)
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def put(self, output: Output) -> None:
+        """Returns when the frame is with the producer, and the commands are on their way."""
+        if output.commands:
+            stamps = {"mark_received_wall_ns": output.received_wall_ns}
+            sending = asyncio.create_task(self._commands.send(output.partition, output.commands, stamps=stamps))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sent)
+        if output.frame is None or self._producer is None:
+            return
+        named = headers(wall_ns=time.time_ns(), mark_received_wall_ns=output.received_wall_ns)
+        value = output.frame.SerializeToString()
+        published: asyncio.Future[Any] = await self._producer.send(
+            MARGIN.name, value, partition=output.partition, headers=named
+        )
+        published.add_done_callback(lambda done: self._published(done, output))
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failed(error)
+
+    def _published(self, done: asyncio.Future[Any], output: Output) -> None:
+        if done.cancelled():
+            return
+        if (error := done.exception()) is not None:
+            self._on_failed(Fault(f"margin of partition {output.partition} not published: {error!r}"))
+        elif output.on_marks:
+            self._on_published((time.time_ns() - output.received_wall_ns) / 1e9)

@@ -1,0 +1,63 @@
+"""Serves RiskService: translates questions and refusals, decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from ballast.api.v1 import risk_pb2, risk_pb2_grpc
+from ballast.types.v1 import ledger_pb2
+from libs.common.ids import partition_of
+from libs.common.rpc import abort_refusal
+from services.risk_evaluation.app.partition import PartitionRisk
+from services.risk_evaluation.app.questions import Refused, explain, what_if
+from services.risk_evaluation.app.risk import Behind, Risk
+from services.risk_evaluation.domain.whatif import OutOfRange
+
+WAIT_SECONDS_MAX = 10.0
+_ANSWER_SECONDS = 0.05  # left of the caller's deadline to answer in
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RiskApi(risk_pb2_grpc.RiskServiceServicer):
+    """Answers from the live book."""
+
+    def __init__(self, risk: Risk) -> None:
+        self._risk = risk
+
+    async def Explain(self, request: risk_pb2.ExplainRequest, context: Context) -> risk_pb2.ExplainResponse:
+        """The margin of one account now, explained."""
+        partition = await self._partition(request.account, request.at_least, context)
+        try:
+            return explain(self._risk.model, partition, self._risk.market, self._risk.control, request.account)
+        except Refused as refused:
+            await abort_refusal(context, refused.refusal, str(refused))
+
+    async def Evaluate(self, request: risk_pb2.EvaluateRequest, context: Context) -> risk_pb2.EvaluateResponse:
+        """Margins under hypothetical changes."""
+        partition = await self._partition(request.account, request.at_least, context)
+        try:
+            return what_if(self._risk.model, partition, self._risk.market, self._risk.control, request)
+        except Refused as refused:
+            await abort_refusal(context, refused.refusal, str(refused))
+        except OutOfRange as error:
+            await abort_refusal(context, ledger_pb2.REFUSAL_QUANTITY_OUT_OF_RANGE, str(error))
+
+    async def _partition(self, account: int, at_least: int, context: Context) -> PartitionRisk:
+        wait = _wait_seconds(context.time_remaining())
+        try:
+            async with asyncio.timeout(wait):
+                return await self._risk.at_least(partition_of(account), at_least)
+        except TimeoutError:
+            detail = f"partition {partition_of(account)} did not reach sequence {at_least} in {wait:.2f} s"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"Behind: {detail}")
+        except Behind as behind:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"Behind: {behind}")
+        raise AssertionError("abort returned")  # grpc's stub says it may
+
+
+def _wait_seconds(left: float | None) -> float:
+    return WAIT_SECONDS_MAX if left is None else min(WAIT_SECONDS_MAX, max(0.0, left - _ANSWER_SECONDS))

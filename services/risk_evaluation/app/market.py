@@ -1,0 +1,74 @@
+"""The marks in force and the control sequence, as this worker has read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ballast.events.v1 import control_pb2, market_pb2
+from libs.common.chain import AcceptedFrame
+from libs.common.validity import ValidityClass
+from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.prices import Mark, Prices, price_book
+
+
+class Market:
+    """Marks by instrument, and the prices that follow from them.
+
+    Attributes:
+        sequence, run_time_ns: of the last marks frame, heartbeats included.
+        received_wall_ns: when the last frame with rows was received.
+        silent: no frame for a second of wall time: every price counts as STALE and nothing is decided.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._marks: dict[int, Mark] = {}
+        self._prices: Prices | None = None
+        self.sequence = 0
+        self.run_time_ns = 0
+        self.received_wall_ns = 0
+        self.silent = True
+
+    def apply(self, frame: AcceptedFrame, *, received_wall_ns: int) -> bool:
+        """Takes a frame; true when it has rows, false for a heartbeat."""
+        body = market_pb2.MarksBody.FromString(frame.body)
+        self.sequence, self.run_time_ns = frame.sequence, frame.run_time_ns
+        self.silent = False
+        if not body.instrument:
+            return False
+        if body.snapshot:
+            self._marks.clear()
+        for row, instrument in enumerate(body.instrument):
+            price = body.mark_price[row]
+            slow = body.slow_price[row] if body.slow_price[row] > 0 else price
+            self._marks[instrument] = Mark(price, slow, ValidityClass(body.validity[row]))
+        self.received_wall_ns = received_wall_ns
+        self._prices = None
+        return True
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any mark is there."""
+        return bool(self._marks)
+
+    @property
+    def prices(self) -> Prices:
+        """Prices without funding."""
+        if self._prices is None:
+            self._prices = price_book(self._model, self._marks)
+        return self._prices
+
+
+@dataclass(slots=True)
+class Control:
+    """The control log: its sequence and the parameter set in force."""
+
+    sequence: int = 0
+    active_hash: bytes = field(default=b"")
+
+    def apply(self, frame: AcceptedFrame) -> None:
+        """Takes a frame."""
+        body = control_pb2.ControlBody.FromString(frame.body)
+        self.sequence = frame.sequence
+        if body.WhichOneof("control") == "activate_parameters":
+            self.active_hash = body.activate_parameters.hash
