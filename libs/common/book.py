@@ -25,23 +25,21 @@ _MASK = (1 << 128) - 1
 
 
 class Fingerprint:
-    """Order-free sum, modulo 2^128, of the hashes of all items: equal states have equal fingerprints."""
+    """Order-free sum, modulo 2^128, of the hashes of all items: equal states have equal fingerprints.
 
-    __slots__ = ("_hashes", "_sum")
+    Items are hashed when the digest is asked for: a frame may change one, such as a pool's line, hundreds of times.
+    """
+
+    __slots__ = ("_changed", "_hashes", "_sum")
 
     def __init__(self) -> None:
         self._hashes: dict[tuple[int, ...], int] = {}
+        self._changed: dict[tuple[int, ...], tuple[int, ...] | None] = {}
         self._sum = 0
 
     def set(self, key: tuple[int, ...], value: tuple[int, ...] | None) -> None:
         """Replaces an item; None removes it."""
-        self._sum -= self._hashes.pop(key, 0)
-        if value is not None:
-            text = "|".join(map(str, key + value)).encode()
-            item = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
-            self._hashes[key] = item
-            self._sum += item
-        self._sum &= _MASK
+        self._changed[key] = value
 
     def apply(self, effect: journal_pb2.Effect) -> None:
         """Counts an effect of the journal."""
@@ -52,6 +50,15 @@ class Fingerprint:
     @property
     def digest(self) -> bytes:
         """16 bytes."""
+        for key, value in self._changed.items():
+            self._sum -= self._hashes.pop(key, 0)
+            if value is not None:
+                text = "|".join(map(str, key + value)).encode()
+                item = int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
+                self._hashes[key] = item
+                self._sum += item
+        self._changed.clear()
+        self._sum &= _MASK
         return self._sum.to_bytes(16, "big")
 
 
@@ -103,6 +110,14 @@ def _funding_index(effect: journal_pb2.Effect) -> _Item:
     return (7, one.instrument), (one.tick, one.run_time_ns, int.from_bytes(one.cumulative_funding, "big", signed=True))
 
 
+def _settlement(effect: journal_pb2.Effect) -> _Item:
+    return (8, effect.settlement.instrument), (effect.settlement.tick, effect.settlement.price)
+
+
+def _venue_session(effect: journal_pb2.Effect) -> _Item:
+    return (9, effect.venue_session.venue), (effect.venue_session.epoch,)
+
+
 _ITEMS = {
     "posting": _posting,
     "account": _account,
@@ -111,6 +126,8 @@ _ITEMS = {
     "episode": _episode,
     "pool_index": _pool_index,
     "funding_index": _funding_index,
+    "settlement": _settlement,
+    "venue_session": _venue_session,
 }
 
 

@@ -75,16 +75,24 @@ async def build(context: ServiceContext[Settings]) -> None:
             shown=shown,
         )
 
-    supervisor = Supervisor(new_owner=new_owner, health=context.health, jitter=random.SystemRandom())
+    supervisor = Supervisor(
+        new_owner=new_owner,
+        health=context.health,
+        on_bug=lambda error: context.fail(error, where="partitions"),
+        jitter=random.SystemRandom(),
+    )
     context.on_stop(supervisor.stop, "partitions")
     in_force = context.health.condition("parameters in force")
 
     async def own(partitions: set[int]) -> None:
+        if not partitions:  # what is taken away must not wait for anything
+            await supervisor.assign(partitions)
+            return
         if 0 in partitions and control.active_hash != context.loaded.hash:
             await control.declare(context.loaded)
         await control.wait_active(context.loaded.hash)
-        in_force.set(True)
         await supervisor.assign(partitions)
+        in_force.set(True)
 
     assignment = GroupAssignment(bootstrap=bootstrap, group=NAME, instance=settings.instance, on_change=own)
     context.health.condition("partitions assigned").set(True)

@@ -9,7 +9,7 @@ from ballast.events.v1 import commands_pb2
 from libs.common.chain.kafka import new_consumer
 from libs.common.codec import DeadLetters, Undecodable, decode
 from libs.common.errors import Fault
-from libs.common.topics import COMMANDS
+from libs.common.topics import BATCH_BYTES_MAX, COMMANDS
 from services.collateral_management.app.ports import Received
 from services.collateral_management.errors import InputLost
 
@@ -57,7 +57,7 @@ class KafkaCommands:
 
     async def _received(self, record: ConsumerRecord) -> Received:
         try:
-            return Received(record.offset, decode(commands_pb2.CommandBatch, record))
+            return Received(record.offset, decode(commands_pb2.CommandBatch, record, bytes_max=BATCH_BYTES_MAX))
         except Undecodable as poison:
             await self._dead_letters.put(record, topic=COMMANDS, reason=poison.reason)
             return Received(record.offset, None)

@@ -15,7 +15,7 @@ from ballast.events.v1 import commands_pb2, journal_pb2
 from libs.common.book import Fingerprint, PartitionBook
 from libs.common.chain import AcceptedFrame
 from libs.common.codec import headers
-from libs.common.errors import LostOwnership, invariant
+from libs.common.errors import InvariantBroken, LostOwnership, invariant
 from libs.common.metrics import Metrics
 from libs.common.parameters import Parameters
 from services.collateral_management.app.ports import CommandSource, ControlLog, Journal, RunClock
@@ -128,9 +128,7 @@ class PartitionOwner:
             await self._journal.take_over(self._fold)
             offset, _ = self._journal.input_position
             await self._source.start(after_offset=offset)
-            self._books.opened(self._book, epoch=self._journal.epoch, tail=lambda: self._journal.next_sequence - 1)
-            self._shown.epoch.labels(self.partition).set(self._journal.epoch)
-            self._claimed_at_s = time.monotonic()
+            self._claimed()
             _LOG.info(
                 "partition taken over",
                 extra={
@@ -149,6 +147,11 @@ class PartitionOwner:
             await self._journal.close()
             await self._source.stop()
 
+    def _claimed(self) -> None:
+        self._books.opened(self._book, epoch=self._journal.epoch, tail=lambda: self._journal.next_sequence - 1)
+        self._shown.epoch.labels(self.partition).set(self._journal.epoch)
+        self._claimed_at_s = time.monotonic()
+
     async def _serve(self, stopping: asyncio.Event) -> None:
         lost = asyncio.create_task(self._journal.wait_lost())
         try:
@@ -156,13 +159,19 @@ class PartitionOwner:
                 if lost.done():
                     raise lost.result()
                 await self._turn()
+        except LostOwnership as ended:
+            if isinstance(
+                ended.__cause__, InvariantBroken
+            ):  # ownership ended because a bug was found: not to be retried
+                raise ended.__cause__ from ended
+            raise
         finally:
             lost.cancel()
 
     async def _turn(self) -> None:
         if time.monotonic() - self._claimed_at_s > RECLAIM_SECONDS:
             await self._journal.reclaim(secrets.token_bytes(16))
-            self._claimed_at_s = time.monotonic()
+            self._claimed()
         skip_offset, skip_index = self._journal.input_position
         frame = _Frame()
         for received in await self._source.poll(timeout_s=POLL_SECONDS):

@@ -21,12 +21,21 @@ class Supervisor:
 
     Args:
         new_owner: makes an owner of a partition, new for each try.
+        on_bug: told what none of the tasks expects: the process ends and begins anew.
         jitter: spreads the tries of instances that race.
     """
 
-    def __init__(self, *, new_owner: Callable[[int], PartitionOwner], health: Health, jitter: random.Random) -> None:
+    def __init__(
+        self,
+        *,
+        new_owner: Callable[[int], PartitionOwner],
+        health: Health,
+        on_bug: Callable[[BaseException], None],
+        jitter: random.Random,
+    ) -> None:
         self._new_owner = new_owner
         self._health = health
+        self._on_bug = on_bug
         self._jitter = jitter
         self._tasks: dict[int, tuple[asyncio.Task[None], asyncio.Event]] = {}
 
@@ -36,8 +45,14 @@ class Supervisor:
         await asyncio.gather(*gone)
         for partition in sorted(wanted - set(self._tasks)):
             stopping = asyncio.Event()
+            self._health.condition(f"partition {partition}").set(False, "taking over")
             task = asyncio.create_task(self._keep(partition, stopping), name=f"partition {partition}")
+            task.add_done_callback(self._ended)
             self._tasks[partition] = (task, stopping)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_bug(error)
 
     async def stop(self) -> None:
         """Drains and ends everything."""
@@ -55,13 +70,17 @@ class Supervisor:
     async def _keep(self, partition: int, stopping: asyncio.Event) -> None:
         condition = self._health.condition(f"partition {partition}")
         faults = 0
+
+        def on_serving(ok: bool) -> None:
+            nonlocal faults
+            faults = 0 if ok else faults
+            condition.set(ok, "" if ok else "taking over")
+
         while not stopping.is_set():
             try:
-                condition.set(False, "taking over")
-                await self._new_owner(partition).run(stopping, on_serving=condition.set)
+                await self._new_owner(partition).run(stopping, on_serving=on_serving)
             except LostOwnership as lost:
                 _LOG.warning("ownership lost", extra={"partition": partition, "why": str(lost)})
-                faults = 0
             except ConfigurationError as error:
                 condition.set(False, str(error))
                 _LOG.error("partition refused", extra={"partition": partition, "why": str(error)})

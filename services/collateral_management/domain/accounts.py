@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
-from libs.common.ids import SUBACCOUNTS_MAX, SystemAccount, account_id, entity_of, partition_of, system_kind
+from libs.common.ids import SUBACCOUNTS_MAX, SystemAccount, account_id, entity_of
 from services.collateral_management.domain import money
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.state import CASH, SUPPLY
+
+# House accounts that are funded from outside. Each has one shard a partition: another index would be read by nobody.
+FUNDED = (
+    SystemAccount.INSURANCE,
+    SystemAccount.FIRST_LOSS,
+    SystemAccount.SECOND_CAPITAL,
+    SystemAccount.ROUNDING,
+    SystemAccount.TREASURY,
+)
 
 
 def open_account(draft: Draft, body: commands_pb2.OpenAccount, sender: commands_pb2.Principal) -> int | Refused:
@@ -35,7 +44,7 @@ def open_account(draft: Draft, body: commands_pb2.OpenAccount, sender: commands_
 
 def confirm_deposit(draft: Draft, body: commands_pb2.ConfirmDeposit, _: commands_pb2.Principal) -> int | Refused:
     """Credits what arrived from outside; the custody account carries the other side."""
-    is_house = system_kind(body.account) is not None and partition_of(body.account) == draft.state.partition
+    is_house = any(body.account == money.house(draft, kind) for kind in FUNDED)
     if not is_house and draft.account(body.account) is None:
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {body.account}")
     refused = known_asset(draft, body.asset) or positive(body.units)
@@ -44,6 +53,13 @@ def confirm_deposit(draft: Draft, body: commands_pb2.ConfirmDeposit, _: commands
     custody = money.house(draft, SystemAccount.CUSTODY)
     draft.move(debit=custody, credit=body.account, asset=body.asset, kind=CASH, units=body.units)
     return body.account
+
+
+def deposit_to_suspense(draft: Draft, body: commands_pb2.ConfirmDeposit) -> None:
+    """Keeps what arrived for an account that cannot take it, as far as it is an amount of a known asset."""
+    if not (known_asset(draft, body.asset) or positive(body.units)):
+        custody, suspense = money.house(draft, SystemAccount.CUSTODY), money.house(draft, SystemAccount.SUSPENSE)
+        draft.move(debit=custody, credit=suspense, asset=body.asset, kind=CASH, units=body.units)
 
 
 def supply(draft: Draft, body: commands_pb2.Supply, sender: commands_pb2.Principal) -> int | Refused:

@@ -48,6 +48,7 @@ class Draft:
         self.context = context
         self.effects: list[journal_pb2.Effect] = []
         self._lines: dict[Line, tuple[int, int]] = {}
+        self._of_account: dict[int, set[tuple[int, int]]] = {}  # (asset, kind) that this command has moved
         self._orders: dict[int, journal_pb2.Order] = {}
         self._accounts: dict[int, journal_pb2.Account] = {}
         self._episodes: dict[int, journal_pb2.Episode] = {}
@@ -63,8 +64,10 @@ class Draft:
 
     def lines_of(self, account: int) -> list[tuple[int, int]]:
         """(asset, kind) of the account's lines that are not zero as this command has left them, sorted."""
-        keys = set(self.state.lines_of(account)) | {line[1:] for line in self._lines if line[0] == account}
-        return sorted(key for key in keys if self.balance(account, *key))
+        moved = self._of_account.get(account)
+        if not moved:
+            return self.state.lines_of(account)
+        return sorted(key for key in moved.union(self.state.lines_of(account)) if self.balance(account, *key))
 
     def account(self, account: int) -> journal_pb2.Account | None:
         """A client's account as this command has left it."""
@@ -102,6 +105,7 @@ class Draft:
         if not -INT63 < balance < INT63:
             raise OverflowError(f"line {line} would hold {balance}")
         self._lines[line] = (balance, version)
+        self._of_account.setdefault(account, set()).add((asset, kind))
         if kind == ledger_pb2.LINE_KIND_CASH:
             self._touched.setdefault((account, asset))
         posting = journal_pb2.Posting(

@@ -22,7 +22,7 @@ WATERFALL = (
 
 
 def open_episode(draft: Draft, body: commands_pb2.OpenEpisode, _: commands_pb2.Principal) -> int | Refused:
-    """Id of a new episode: restricts the account and cancels what would add risk. Reduces nothing."""
+    """Id of a new episode: restricts the account, cancels its orders, brings back what it lends. Reduces nothing."""
     attributes = draft.account(body.account)
     if attributes is None:
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {body.account}")
@@ -45,15 +45,21 @@ def open_episode(draft: Draft, body: commands_pb2.OpenEpisode, _: commands_pb2.P
     )  # fmt: skip
     draft.put_episode(episode)
     _flag(draft, body.account, episode=episode.episode, restricted=True)
-    for order in draft.state.orders_of(body.account):
-        if not order.reduce_only:
-            cancel(draft, order, reason=words.REFUSAL_VOIDED_BY_EPISODE)
+    for order in draft.state.orders_of(body.account):  # reducing ones too: beside the episode's own they add risk
+        cancel(draft, order, reason=words.REFUSAL_VOIDED_BY_EPISODE)
     for reservation in draft.state.reservations_of(body.account):
         end_reservation(draft, reservation, reason=words.REFUSAL_VOIDED_BY_EPISODE)
-    for asset, kind in draft.lines_of(body.account):  # what is lent comes back first, as far as the pool is idle
-        if kind == SUPPLY:
-            money.redeem(draft, body.account, asset, money.claim_units(draft, body.account, asset))
+    _bring_back(draft, body.account)
     return episode.episode
+
+
+def _bring_back(draft: Draft, account: int) -> bool:
+    """Takes what is lent back from its pools, as far as they are idle; true when any came."""
+    came = 0
+    for asset, kind in draft.lines_of(account):
+        if kind == SUPPLY:
+            came += money.redeem(draft, account, asset, money.claim_units(draft, account, asset))
+    return came > 0
 
 
 def _flag(draft: Draft, account: int, *, episode: int, restricted: bool) -> None:
@@ -179,18 +185,25 @@ def close_episode(draft: Draft, body: commands_pb2.CloseEpisode, _: commands_pb2
 
 
 def resolve_shortfall(draft: Draft, body: commands_pb2.ResolveShortfall, _: commands_pb2.Principal) -> int | Refused:
-    """Id of the episode whose debt the waterfall takes; the account ends with no line at all (I6)."""
+    """Id of the episode whose debt the waterfall takes; the account ends with no line at all (I6).
+
+    What the account still lends comes back first; when any does, that is all, for it may heal the account.
+    """
     one = _open(draft, body.account, body.episode)
     if isinstance(one, Refused):
         return one
     alive = draft.state.orders_of(body.account)
     if alive:
         return Refused(words.REFUSAL_ORDERS_ALIVE, f"{len(alive)} orders are alive, first {alive[0].order}")
-    for asset, kind in draft.lines_of(body.account):
+    if _bring_back(draft, body.account):
+        return one.episode
+    lines = draft.lines_of(body.account)
+    if lines and not any(kind in (DEBT, OVERDRAFT) for _, kind in lines):
+        return Refused(words.REFUSAL_ASSETS_LEFT, f"account {body.account} owes nothing")
+    for asset, kind in lines:
         if not _is_no_obstacle(draft, body.account, asset, kind):
             return Refused(words.REFUSAL_ASSETS_LEFT, f"asset or instrument {asset} is left, kind {kind}")
-    assets = sorted({asset for asset, _ in draft.lines_of(body.account)})
-    for asset in assets:
+    for asset in sorted({asset for asset, _ in lines}):
         _cover(draft, one, asset)
     return one.episode
 

@@ -30,9 +30,9 @@ def set_index(draft: Draft, body: commands_pb2.SetIndex, _: commands_pb2.Princip
     )
     most = draft.context.parameters.ledger.index_step_max
     for name, before, after, may_fall in pairs:
-        bound = mul_div_down(before, PPM + most, PPM)
-        if not (0 if may_fall else before) < after + 1 <= bound + 1:
-            return Refused(words.REFUSAL_INDEX_OUT_OF_BOUNDS, f"{name}: expected {before} to {bound}, was {after}")
+        least, bound = 1 if may_fall else before, mul_div_down(before, PPM + most, PPM)
+        if not least <= after <= bound:
+            return Refused(words.REFUSAL_INDEX_OUT_OF_BOUNDS, f"{name}: expected {least} to {bound}, was {after}")
     if written_off and not body.home_sequence:
         # The home partition takes it out for all of them: its own line may fall below zero, their sum never does.
         pool, treasury = money.pool_account(draft, body.asset), money.house(draft, SystemAccount.TREASURY)
@@ -47,8 +47,8 @@ def set_index(draft: Draft, body: commands_pb2.SetIndex, _: commands_pb2.Princip
 
 def _is_relayed(draft: Draft, key: int, home_sequence: int) -> Refused | None:
     home = home_partition(key, partitions=draft.context.parameters.partitions)
-    if home != draft.state.partition and not home_sequence:
-        return Refused(words.REFUSAL_WRONG_PARTITION, f"partition {home} decides for {key}")
+    if (home != draft.state.partition) != bool(home_sequence):
+        return Refused(words.REFUSAL_WRONG_PARTITION, f"partition {home} decides for {key}, the others repeat it")
     return None
 
 
@@ -65,6 +65,9 @@ def set_funding(draft: Draft, body: commands_pb2.SetFunding, _: commands_pb2.Pri
         return Refused(words.REFUSAL_TICK_OUT_OF_ORDER, f"expected tick {due}, was {body.tick}")
     if len(body.cumulative_funding) != 16:
         return Refused(words.REFUSAL_INDEX_OUT_OF_BOUNDS, f"expected 16 bytes, was {len(body.cumulative_funding)}")
+    history = draft.state.funding.get(body.instrument)
+    if history and body.run_time_ns < history[-1][0]:  # a late fill finds its funding by run time
+        return Refused(words.REFUSAL_TICK_OUT_OF_ORDER, f"expected {history[-1][0]} or later, was {body.run_time_ns}")
     moved = journal_pb2.FundingIndex(
         instrument=body.instrument, tick=body.tick, run_time_ns=body.run_time_ns,
         cumulative_funding=body.cumulative_funding,

@@ -38,7 +38,11 @@ HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
     "settle_variation": (indices.settle_variation, frozenset(("interest_accrual",))),
 }
 
+# What happened outside: under the key of a fact it is never refused. Under such a key any other command is an intent.
+FACTS = frozenset(("confirm_deposit", "order_report"))
+ROLES = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian"}
 EFFECTS_BYTES_MAX = 4 * 1024 * 1024
+DETAIL_MAX = 300
 
 
 def handle(state: State, command: commands_pb2.Command, context: Context) -> journal_pb2.Outcome:
@@ -70,7 +74,7 @@ def _decide(
                 result = _small_enough(draft) or result
         except InvariantBroken:
             raise
-        except (ArithmeticError, LookupError, ValueError, TypeError) as error:
+        except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
             result = Refused(words.REFUSAL_INTERNAL, f"{type(error).__name__}: {error}")
         if not isinstance(result, Refused):
             draft.commit()
@@ -78,19 +82,22 @@ def _decide(
             outcome.effects.extend(draft.effects)
             return
         refused = result
-    if command.WhichOneof("key") == "fact":
+    is_theirs = refused.reason != words.REFUSAL_NOT_AUTHORISED  # who may not post a fact must not move its stream
+    if command.WhichOneof("key") == "fact" and name in FACTS and is_theirs:
         _park(state, command, refused, outcome, context)
         return
-    outcome.refusal, outcome.detail = refused.reason, refused.detail[:300]
+    outcome.refusal, outcome.detail = refused.reason, refused.detail[:DETAIL_MAX]
 
 
 def _may_send(state: State, command: commands_pb2.Command, name: str) -> Refused | None:
     if name not in HANDLERS:
         return Refused(words.REFUSAL_UNKNOWN_COMMAND, "no body, or one this build does not know")
-    role = command.principal.role
-    sender = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian"}.get(role, command.principal.id)
+    principal = command.principal
+    sender = ROLES.get(principal.role, "")
+    if principal.role == words.ROLE_SERVICE and principal.id not in ROLES.values():
+        sender = principal.id
     if sender not in HANDLERS[name][1]:
-        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{sender} may not send {name}")
+        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{principal.id} may not send {name} in role {principal.role}")
     account = getattr(getattr(command, name), "account", 0)
     if account and partition_of(account) != state.partition:
         return Refused(words.REFUSAL_WRONG_PARTITION, f"account {account} lives in partition {partition_of(account)}")
@@ -107,10 +114,17 @@ def _small_enough(draft: Draft) -> Refused | None:
 def _park(
     state: State, command: commands_pb2.Command, refused: Refused, outcome: journal_pb2.Outcome, context: Context
 ) -> None:
-    """A fact that cannot be applied is never refused: it is kept in the journal with an alert."""
+    """A fact that cannot be applied is never refused: its money goes to suspense, and an alert says what it was."""
     draft = Draft(state, context)
-    detail = f"{words.Refusal.Name(refused.reason)}: {refused.detail}; {command.fact.stream}/{command.fact.sequence}"
-    draft.alert("fact_in_suspense", account=0, detail=detail[:300])
+    body = getattr(command, outcome.command)
+    if outcome.command == "confirm_deposit":
+        try:
+            accounts.deposit_to_suspense(draft, body)
+        except OverflowError:
+            draft = Draft(state, context)
+    said = " ".join(str(body).split())
+    detail = f"{command.fact.stream}/{command.fact.sequence} {said}: {words.Refusal.Name(refused.reason)}"
+    draft.alert("fact_in_suspense", account=0, detail=f"{detail[:200]} {refused.detail}"[:DETAIL_MAX])
     draft.commit()
     outcome.effects.extend(draft.effects)
 
@@ -139,7 +153,7 @@ _Early = tuple[words.Refusal, str, int, bool]
 def _seen_before(state: State, command: commands_pb2.Command, digest: bytes, context: Context) -> _Early | None:
     match command.WhichOneof("key"):
         case "session":
-            return _seen_on_session(state, command.session, digest)
+            return _seen_on_session(state, command, digest)
         case "client":
             return _seen_key(state, command, digest, context)
         case "fact":
@@ -147,10 +161,11 @@ def _seen_before(state: State, command: commands_pb2.Command, digest: bytes, con
     return (words.REFUSAL_KEY_EXPIRED, "expected a key", 0, False)
 
 
-def _seen_on_session(state: State, key: commands_pb2.SessionKey, digest: bytes) -> _Early | None:
+def _seen_on_session(state: State, command: commands_pb2.Command, digest: bytes) -> _Early | None:
+    key = command.session
     if len(key.session) != 16 or not key.n:
         return (words.REFUSAL_KEY_EXPIRED, "expected a session of 16 bytes and n >= 1", 0, False)
-    session = state.sessions.get(key.session)
+    session = state.session(command.principal.id, key.session)
     if session is None or key.n > session.high:
         return None
     known = session.outcomes.get(key.n)
@@ -170,9 +185,11 @@ def _seen_key(state: State, command: commands_pb2.Command, digest: bytes, contex
         return _again(known.outcome, digest)
     if key.issued_at_ns < oldest_ns:
         return (words.REFUSAL_KEY_EXPIRED, f"issued before {oldest_ns}", 0, False)
-    live = sum(1 for one in keys.values() if one.issued_at_ns >= oldest_ns) if len(keys) >= rules.client_keys_max else 0
-    if live >= rules.client_keys_max:
-        return (words.REFUSAL_TOO_MANY_KEYS, f"{live} keys are alive", 0, False)
+    newest_ns = context.now_ns + rules.key_horizon_ns
+    if key.issued_at_ns > newest_ns:  # it would be remembered, and count as alive, for as long as it likes
+        return (words.REFUSAL_KEY_EXPIRED, f"issued after {newest_ns}", 0, False)
+    if len(keys) >= rules.client_keys_max and next(iter(keys.values())).issued_at_ns >= oldest_ns:
+        return (words.REFUSAL_TOO_MANY_KEYS, f"{len(keys)} keys are alive", 0, False)
     return None
 
 
@@ -197,13 +214,15 @@ def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> No
     match outcome.WhichOneof("key"):
         case "session":
             keep = context.parameters.ledger.session_outcomes
-            state.remember_session(outcome.session.session, outcome.session.n, known, keep=keep)
+            session, n = outcome.session.session, outcome.session.n
+            state.remember_session(outcome.principal.id, session, n, known, keep=keep)
         case "client":
             oldest_ns = context.now_ns - context.parameters.ledger.key_horizon_ns
             one = RememberedKey(outcome.client.issued_at_ns, known)
             state.remember_key(outcome.principal.id, outcome.client.key, one, oldest_ns=oldest_ns)
         case "fact":
-            state.streams[outcome.fact.stream] = outcome.fact.sequence
+            if not outcome.refusal:
+                state.streams[outcome.fact.stream] = outcome.fact.sequence
 
 
 FORGOTTEN = frozenset(

@@ -103,17 +103,32 @@ def _refresh_restriction(draft: Draft, account: int) -> None:
 
 
 def redeem(draft: Draft, account: int, asset: int, units: int) -> int:
-    """Turns claims on the pool into at most `units` of cash, as far as the pool is idle; returns the units paid."""
+    """Turns claims on the pool into at most `units` of cash; returns the units paid.
+
+    The pool pays what is idle, and what comes straight back to it for the account's own debt when the command ends.
+    """
     shares = draft.balance(account, asset, SUPPLY)
-    index = draft.state.supply_index(asset)
+    claim = claim_units(draft, account, asset)
     pool = pool_account(draft, asset)
-    wanted = min(units, claim_units(draft, account, asset), max(0, draft.balance(pool, asset, CASH)))
-    if wanted <= 0:
+    idle = max(0, draft.balance(pool, asset, CASH))
+    wanted = min(units, claim, idle + _returning(draft, account, asset, min(units, claim) - idle))
+    if wanted < min(claim, 1) or not shares:
         return 0
-    burned = min(shares, mul_div_up(wanted, INDEX_ONE, index))
+    index = draft.state.supply_index(asset)
+    # The whole claim takes every share: one that is worth less than a unit would keep the account from being emptied.
+    burned = shares if wanted == claim else min(shares, mul_div_up(wanted, INDEX_ONE, index))
     draft.move(debit=account, credit=pool, asset=asset, kind=SUPPLY, units=burned)
     draft.move(debit=pool, credit=account, asset=asset, kind=CASH, units=wanted)
     return wanted
+
+
+def _returning(draft: Draft, account: int, asset: int, units: int) -> int:
+    """Most of `units` that repaying would bring back to the pool, were it paid to the account."""
+    if units <= 0 or draft.balance(account, asset, OVERDRAFT):  # an overdraft is repaid first, and not to the pool
+        return 0
+    index, shares = draft.state.borrow_index(asset), draft.balance(account, asset, DEBT)
+    burned = min(shares, mul_div_down(units, INDEX_ONE, index))
+    return min(units, mul_div_up(burned, index, INDEX_ONE))
 
 
 def supply(draft: Draft, account: int, asset: int, units: int) -> int:

@@ -7,7 +7,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import market_pb2
 from libs.common.ids import SystemAccount
 from libs.common.parameters import Instrument
-from libs.common.units import PPM, mul_div_up
+from libs.common.units import PPM, mul_div_down, mul_div_up
 from services.collateral_management.domain import money, positions
 from services.collateral_management.domain.accounts import owned
 from services.collateral_management.domain.draft import Draft, Refused
@@ -61,7 +61,8 @@ def place_order(draft: Draft, body: commands_pb2.PlaceOrder, sender: commands_pb
     if body.time_in_force not in (market_pb2.TIME_IN_FORCE_IOC, market_pb2.TIME_IN_FORCE_GTC):
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, "expected a time in force, IOC or GTC")
     attributes = draft.account(body.account)
-    if attributes is not None and attributes.restricted and not body.reduce_only:
+    # Beside an episode's own orders even a reducing one could overshoot, and a live one would hold the waterfall up.
+    if attributes is not None and (attributes.episode or (attributes.restricted and not body.reduce_only)):
         return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {body.account} is restricted")
     live = draft.state.orders_of(body.account)
     if len(live) >= draft.context.parameters.ledger.open_orders_max:
@@ -88,8 +89,9 @@ def reducing_room(draft: Draft, account: int, instrument: Instrument, *, side: m
         lots = draft.balance(account, instrument.id, LOTS)
         return max(0, -lots if buying else lots)
     if buying:  # one lot more than whole lots covers a debt that is no whole number of lots
-        return -(-money.debt_units(draft, account, instrument.underlying) // instrument.base_units_per_lot)
-    return max(0, draft.balance(account, instrument.underlying, CASH)) // instrument.base_units_per_lot
+        return mul_div_up(money.debt_units(draft, account, instrument.underlying), 1, instrument.base_units_per_lot)
+    cash = max(0, draft.balance(account, instrument.underlying, CASH))
+    return mul_div_down(cash, 1, instrument.base_units_per_lot)
 
 
 def cancel_order(draft: Draft, body: commands_pb2.CancelOrder, sender: commands_pb2.Principal) -> int | Refused:
@@ -115,9 +117,22 @@ def cancel(draft: Draft, order: journal_pb2.Order, *, reason: words.Refusal) -> 
 def order_report(draft: Draft, body: commands_pb2.OrderReport, _: commands_pb2.Principal) -> int | Refused:
     """Id of the order a venue reports about. A fact: what does not fit is posted to suspense with an alert."""
     order = draft.order(body.order)
-    if order is None or order.state in (words.ORDER_STATE_RESERVED, words.ORDER_STATE_VOIDED):
-        draft.alert("unknown_order", account=0, detail=f"venue {body.venue} reports about order {body.order}")
-        return body.order
+    if order is None or order.venue != body.venue:
+        draft.alert("unknown_order", account=0, detail=f"venue {body.venue} reports {_said(body)}")
+    elif order.state in (words.ORDER_STATE_RESERVED, words.ORDER_STATE_VOIDED):
+        draft.alert("unreleased_order", account=order.account, detail=f"venue {body.venue} reports {_said(body)}")
+        if body.kind == words.REPORT_KIND_FILL:  # it never went out: the trade is not the client's
+            _post_trade(draft, money.house(draft, SystemAccount.SUSPENSE), order, body)
+    else:
+        _take_report(draft, order, body)
+    return body.order
+
+
+def _said(body: commands_pb2.OrderReport) -> str:
+    return " ".join(str(body).split())[:200]
+
+
+def _take_report(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderReport) -> None:
     if body.kind == words.REPORT_KIND_FILL:
         _fill(draft, order, body)
     elif order.state not in LIVE:
@@ -131,21 +146,14 @@ def order_report(draft: Draft, body: commands_pb2.OrderReport, _: commands_pb2.P
         draft.put_order(changed_order(order, state=words.ORDER_STATE_REJECTED))
     else:
         draft.alert("unknown_report", account=order.account, detail=f"kind {body.kind} for order {body.order}")
-    return order.order
 
 
 def _fill(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderReport) -> None:
-    instrument = draft.context.parameters.instrument(order.instrument)
-    if instrument is None or body.lots <= 0 or body.price <= 0:
-        draft.alert("impossible_fill", account=order.account, detail=f"{body.lots} lots at {body.price}")
+    instrument = _post_trade(draft, order.account, order, body)
+    if instrument is None:
         return
     if body.lots > order.remaining or order.state not in LIVE:
         draft.alert("overfill", account=order.account, detail=f"{body.lots} lots against {order.remaining} open")
-    traded = body.lots if order.side == market_pb2.SIDE_BUY else -body.lots
-    post = _post_margined if instrument.is_margined else _post_spot
-    post(draft, order.account, instrument, traded=traded, body=body)
-    venue = money.house(draft, SystemAccount.VENUE, order.venue)
-    draft.move(debit=order.account, credit=venue, asset=instrument.settlement, kind=CASH, units=body.fee_units)
     fee = _liquidation_fee(draft, order, instrument, body)
     _record_fill(draft, order, body, fee=fee)
     if order.state in LIVE:
@@ -154,6 +162,22 @@ def _fill(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderReport
         if state == words.ORDER_STATE_RELEASED:
             state = words.ORDER_STATE_WORKING
         draft.put_order(changed_order(order, state=state, remaining=remaining))
+
+
+def _post_trade(
+    draft: Draft, account: int, order: journal_pb2.Order, body: commands_pb2.OrderReport
+) -> Instrument | None:
+    """Posts a trade and the venue's fee; returns the instrument, None when there can be no such trade."""
+    instrument = draft.context.parameters.instrument(order.instrument)
+    if instrument is None or body.lots <= 0 or body.price <= 0:
+        draft.alert("impossible_fill", account=order.account, detail=f"{body.lots} lots at {body.price}")
+        return None
+    traded = body.lots if order.side == market_pb2.SIDE_BUY else -body.lots
+    post = _post_margined if instrument.is_margined else _post_spot
+    post(draft, account, instrument, traded=traded, body=body)
+    venue = money.house(draft, SystemAccount.VENUE, order.venue)
+    draft.move(debit=account, credit=venue, asset=instrument.settlement, kind=CASH, units=body.fee_units)
+    return instrument
 
 
 def _post_spot(

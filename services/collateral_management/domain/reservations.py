@@ -11,10 +11,14 @@ from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import changed_order
 from services.collateral_management.domain.state import CASH, RESERVED
 
+DESTINATION_MAX = 256
+
 
 def withdraw(draft: Draft, body: commands_pb2.Withdraw, sender: commands_pb2.Principal) -> int | Refused:
     """Reservation id of a withdrawal: its units leave cash at once and wait."""
     refused = _may_reserve(draft, body, sender)
+    if refused is None and len(body.destination) > DESTINATION_MAX:
+        return Refused(words.REFUSAL_TOO_LARGE, f"expected a destination of at most {DESTINATION_MAX} characters")
     return refused or _reserve(draft, body, to_account=0, destination=body.destination)
 
 
@@ -40,6 +44,10 @@ def _may_reserve(
     cash = draft.balance(body.account, body.asset, CASH)
     if cash < body.units:
         return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {cash} units, was {body.units}")
+    # An episode voids them all in one frame: without a bound an account could make itself too large to be liquidated.
+    pending, most = len(draft.state.reservations_of(body.account)), draft.context.parameters.ledger.open_orders_max
+    if pending >= most:
+        return Refused(words.REFUSAL_TOO_MANY_ORDERS, f"account {body.account} has {pending} pending reservations")
     return None
 
 
@@ -81,8 +89,8 @@ def verdict(draft: Draft, body: commands_pb2.Verdict, _: commands_pb2.Principal)
     """Id of what risk has judged, settled or voided."""
     if body.WhichOneof("target") == "order":
         order = draft.state.orders.get(body.order)
-        if order is None or order.state != words.ORDER_STATE_RESERVED:
-            return Refused(words.REFUSAL_UNKNOWN_ORDER, f"no reserved order {body.order}")
+        if order is None or order.state != words.ORDER_STATE_RESERVED or order.account != body.account:
+            return Refused(words.REFUSAL_UNKNOWN_ORDER, f"no reserved order {body.order} of account {body.account}")
         refused = _may_decide(draft, body, reserved_sequence=order.reserved_sequence)
         if refused:
             return refused
@@ -96,8 +104,11 @@ def verdict(draft: Draft, body: commands_pb2.Verdict, _: commands_pb2.Principal)
             draft.put_order(changed_order(order, state=words.ORDER_STATE_VOIDED, reason=body.reason))
         return order.order
     reservation = draft.state.reservations.get(body.reservation)
-    if reservation is None:
-        return Refused(words.REFUSAL_UNKNOWN_RESERVATION, f"no pending reservation {body.reservation}")
+    if reservation is None or reservation.account != body.account:
+        return Refused(
+            words.REFUSAL_UNKNOWN_RESERVATION,
+            f"no pending reservation {body.reservation} of account {body.account}",
+        )
     refused = _may_decide(draft, body, reserved_sequence=reservation.reserved_sequence)
     if refused:
         return refused

@@ -32,7 +32,7 @@ LIVE = frozenset(
 )
 CLOSED_ORDERS_MAX = 10_000  # terminal orders remembered, for reports that come late
 FUNDING_HISTORY_MAX = 64
-SESSIONS_MAX = 4_096
+SESSIONS_MAX = 64  # of one principal: whoever opens more forgets its own oldest, nobody else's
 SERIAL_MASK = (1 << 48) - 1
 
 
@@ -84,7 +84,7 @@ class State:
         self.settlement_tick: dict[int, int] = {}
         self.venue_epochs: dict[int, int] = {}
         self.streams: dict[str, int] = {}
-        self.sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self.sessions: dict[str, OrderedDict[bytes, Session]] = {}  # by principal, least recently used first
         self.client_keys: dict[str, OrderedDict[str, RememberedKey]] = {}
         self._lines: dict[Line, tuple[int, int]] = {}  # -> balance, version
         self._of_account: dict[int, set[tuple[int, int]]] = {}
@@ -226,22 +226,29 @@ class State:
         history.append((one.run_time_ns, int.from_bytes(one.cumulative_funding, "big", signed=True)))
         del history[:-FUNDING_HISTORY_MAX]
 
-    def remember_session(self, session: bytes, n: int, outcome: Remembered, *, keep: int) -> None:
+    def session(self, principal: str, session: bytes) -> Session | None:
+        """A principal's session, if it is remembered."""
+        sessions = self.sessions.get(principal)
+        return sessions.get(session) if sessions else None
+
+    def remember_session(self, principal: str, session: bytes, n: int, outcome: Remembered, *, keep: int) -> None:
         """Records the outcome of a session command."""
-        one = self.sessions.get(session)
+        sessions = self.sessions.setdefault(principal, OrderedDict())
+        one = sessions.get(session)
         if one is None:
-            one = self.sessions[session] = Session()
-        self.sessions.move_to_end(session)
+            one = sessions[session] = Session()
+        sessions.move_to_end(session)
         one.high = max(one.high, n)
         one.outcomes[n] = outcome
         while len(one.outcomes) > keep:
             one.outcomes.popitem(last=False)
-        while len(self.sessions) > SESSIONS_MAX:
-            self.sessions.popitem(last=False)
+        while len(sessions) > SESSIONS_MAX:
+            sessions.popitem(last=False)
 
     def remember_key(self, principal: str, key: str, remembered: RememberedKey, *, oldest_ns: int) -> None:
         """Records the outcome of a unary command and forgets what is past the horizon."""
         keys = self.client_keys.setdefault(principal, OrderedDict())
+        keys.pop(key, None)  # one issued anew goes to the end
         keys[key] = remembered
         while keys and next(iter(keys.values())).issued_at_ns < oldest_ns:
             keys.popitem(last=False)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from ballast.types.v1 import market_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ballast.types.v1 import market_pb2
 from libs.common.parameters import Instrument, InstrumentKind
 from libs.common.units import INDEX_ONE
 from services.collateral_management.domain.positions import dirty_value, fill, settlement
