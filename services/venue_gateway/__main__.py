@@ -13,6 +13,7 @@ from libs.common.commands import CommandSender
 from libs.common.service import ServiceContext, main
 from services.venue_gateway.adapters.client_service import ClientService
 from services.venue_gateway.adapters.journal import JournalReader
+from services.venue_gateway.adapters.run_clock import RunClock
 from services.venue_gateway.adapters.topics import FaultyOnce, LiquidityTopic
 from services.venue_gateway.adapters.venue_service import VenueService
 from services.venue_gateway.app.answers import Answers
@@ -43,7 +44,10 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
         bootstrap=settings.kafka_bootstrap, client_id=client_id, principal_id=NAME, session=os.urandom(16)
     )
     liquidity = LiquidityTopic(bootstrap=settings.kafka_bootstrap, client_id=f"{client_id}-books")
-    for one, name in ((sender, "commands"), (liquidity, "liquidity"), (reader, "journal")):
+    view.run_time_ns = context.parameters.genesis_ns
+    marks_read = context.health.condition("marks read")
+    clock = RunClock(bootstrap=settings.kafka_bootstrap, client_id=f"{client_id}-marks", view=view, read=marks_read)
+    for one, name in ((sender, "commands"), (liquidity, "liquidity"), (reader, "journal"), (clock, "marks")):
         context.on_stop(one.stop, name)
         await one.start()
     producing.set(True)
@@ -66,6 +70,7 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
     for partition in range(context.parameters.partitions):
         context.spawn(reader.follow(partition), f"journal-{partition}")
     context.spawn(books.publish(liquidity), "books")
+    context.spawn(clock.follow(), "marks")
     server = rpc.server(receive_bytes_max=rpc.STREAM_BYTES_MAX)
     client_pb2_grpc.add_ClientServiceServicer_to_server(
         ClientService(clients=clients, directory=directory, view=view, tail=reader, ready=lambda: reader.is_caught_up),
