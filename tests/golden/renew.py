@@ -1,7 +1,7 @@
 """`make golden` adds golden bytes for what the contract gained; it never changes what is there.
 
-`--change NAME ...` (ARGS="...") writes these samples anew and forgets their earlier generations: only for what never left this
-checkout, because readers of old records depend on the rest.
+`ARGS="--change NAME ..."` writes these samples anew and forgets their earlier generations: only for what never left
+this checkout, because readers of old records depend on the rest.
 """
 
 import argparse
