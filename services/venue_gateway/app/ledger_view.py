@@ -34,12 +34,12 @@ class Moved:
 
     Args:
         orders: by id, each as the frames left it.
-        gaps: keys of facts that fell into a gap.
+        gaps: (stream, sequence) of facts that fell into a gap.
     """
 
     partition: int
     orders: dict[int, journal_pb2.Order] = field(default_factory=dict)
-    gaps: list[tuple[str, int, int]] = field(default_factory=list)  # stream, sequence, previous
+    gaps: list[tuple[str, int]] = field(default_factory=list)
 
 
 class LedgerView:
@@ -78,7 +78,7 @@ class LedgerView:
 
     def _take(self, partition: int, sequence: int, outcome: journal_pb2.Outcome, moved: Moved) -> None:
         if outcome.refusal == ledger_pb2.REFUSAL_GAP and outcome.WhichOneof("key") == "fact":
-            moved.gaps.append((outcome.fact.stream, outcome.fact.sequence, outcome.fact.previous))
+            moved.gaps.append((outcome.fact.stream, outcome.fact.sequence))
         for effect in outcome.effects:
             which = effect.WhichOneof("effect")
             if which == "order":

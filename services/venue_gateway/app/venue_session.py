@@ -183,8 +183,8 @@ class VenueSession:
         for sequence in self._cursor.record(partition, marks.get(venue_stream(self.venue), 0)):
             self._reports.pop(sequence, None)
         self._own.record(partition, marks.get(gateway_stream(self.venue), 0))
-        for stream, sequence, previous in moved.gaps:
-            self._rewind(partition, stream, sequence=sequence, previous=previous)
+        for stream, sequence in moved.gaps:
+            self._rewind(partition, stream, sequence)
         for order in moved.orders.values():
             if order.venue == self.venue.id:
                 self._consider(order)
@@ -195,8 +195,8 @@ class VenueSession:
         if self._view.books[0].venue_epochs.get(self.venue.id, 0) > self.epoch:
             self.end(EndReason.SUPERSEDED, f"expected session epoch {self.epoch} to be the newest: another took over")
 
-    def _rewind(self, partition: int, stream: str, *, sequence: int, previous: int) -> None:
-        if stream == venue_stream(self.venue) and self._cursor.rewind(partition, sequence=sequence, previous=previous):
+    def _rewind(self, partition: int, stream: str, sequence: int) -> None:
+        if stream == venue_stream(self.venue) and self._cursor.rewind(partition, sequence=sequence):
             _LOG.warning("reports rewound", extra={"venue": self.venue.name, "partition": partition, "from": sequence})
             self.due.set()
         elif stream == gateway_stream(self.venue):

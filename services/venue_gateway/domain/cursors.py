@@ -100,13 +100,14 @@ class ReportCursor:
             recorded.append(held.popleft())
         return recorded
 
-    def rewind(self, partition: int, *, sequence: int, previous: int) -> bool:
+    def rewind(self, partition: int, *, sequence: int) -> bool:
         """Answers a gap: True when the reports of the partition are due again.
 
         Only the first report not on record counts: those behind it fall into the same gap and would post all again.
+        What is posted twice is on record once: the ledger drops the second.
         """
         held = self._held[partition]
-        if not held or held[0] != sequence or previous == self._marks[partition]:
+        if not held or held[0] != sequence:
             return False
         self._posted[partition] = self._marks[partition]
         return True
