@@ -22,7 +22,7 @@ SECOND_NS = 1_000_000_000
 YEAR_NS = 365 * 86_400 * SECOND_NS  # years have 365 days everywhere
 INT63 = 2**63
 
-_DECIMAL = re.compile(r"^-?\d{1,30}(\.\d{1,30})?\Z")
+_DECIMAL = re.compile(r"^-?[0-9]{1,30}(\.[0-9]{1,30})?\Z")
 
 
 class MalformedNumber(ValueError):
