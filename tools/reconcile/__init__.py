@@ -1,0 +1,1 @@
+"""The reconciliation a risk officer would sign: computed from the topics alone."""

@@ -1,0 +1,108 @@
+"""Published margins computed again with risk's own kernel, from the journal and the marks alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ballast.events.v1 import risk_pb2
+from ballast.types.v1 import ledger_pb2, market_pb2
+from libs.common.book import PartitionBook
+from libs.common.ids import system_kind
+from libs.common.validity import ValidityClass
+from services.risk_evaluation.domain import margin, prices
+from services.risk_evaluation.domain.columns import Column, Columns, Indices, OpenOrder
+from services.risk_evaluation.domain.model import Model, build_model
+from tools.reconcile.world import World
+
+_COLUMNS: dict[int, Column] = {
+    ledger_pb2.LINE_KIND_CASH: Column.CASH,
+    ledger_pb2.LINE_KIND_SUPPLY_SHARES: Column.SUPPLY,
+    ledger_pb2.LINE_KIND_DEBT_SHARES: Column.DEBT,
+    ledger_pb2.LINE_KIND_OVERDRAFT_SHARES: Column.OVERDRAFT,
+    ledger_pb2.LINE_KIND_LOTS: Column.LOTS,
+    ledger_pb2.LINE_KIND_VARIATION: Column.VARIATION,
+}
+_COMPARED = (
+    "equity",
+    "initial_margin",
+    "maintenance_margin",
+    "equity_for_new_risk",
+    "state",
+    "worst_scenario",
+    "validity",
+    "add_on",
+    "open_orders",
+    "gross_notional",
+)
+_SHOWN_MAX = 3
+
+
+class Recomputation:
+    """Recomputes margin frames."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.model = build_model(world.parameters)
+
+    def margins(self, book: PartitionBook, *, mark_number: int) -> tuple[Columns, margin.Margins]:
+        """The margin of every account of a book under the marks in force at a frame of them."""
+        columns = book_columns(self.model, book)
+        history = self._world.marks
+        marks = {
+            instrument: prices.Mark(price=mark.price, slow=mark.slow_price or mark.price, validity=mark.validity)
+            for instrument in history.instruments
+            if (mark := history.mark(instrument, mark_number)).price > 0
+        }
+        priced = prices.funded(prices.price_book(self.model, marks), columns.funding)
+        return columns, margin.evaluate(self.model, priced, columns.all_rows())
+
+    def compare(self, published: risk_pb2.MarginFrame, book: PartitionBook) -> tuple[int, list[str]]:
+        """Rows compared, and what differs in words; the book stands at the frame's journal sequence."""
+        number = self._world.marks.number_of(published.mark_sequence)
+        if number < 0:
+            return 0, [f"cites mark {published.mark_sequence}, which was never published"]
+        columns, again = self.margins(book, mark_number=number)
+        return len(published.account), list(_differences(published, columns, again))
+
+
+def book_columns(model: Model, book: PartitionBook) -> Columns:
+    """The kernel's columns of a book."""
+    columns = Columns(model)
+    for account in sorted(book.accounts):
+        columns.row(account)
+    for asset, pool in book.pools.items():
+        columns.set_indices(asset, Indices(pool.supply_index, pool.borrow_index, pool.overdraft_index))
+    for instrument, one in book.funding.items():
+        columns.set_funding(instrument, int.from_bytes(one.cumulative_funding, "big", signed=True))
+    for (account, key, kind), balance in book.lines.items():
+        if system_kind(account) is None and kind in _COLUMNS:
+            columns.set_line(account, _COLUMNS[kind], key, balance)
+    for order in book.orders.values():
+        if order.remaining > 0:
+            lots = order.remaining if order.side == market_pb2.SIDE_BUY else -order.remaining
+            fee = model.taker_fee.get(order.venue, 0.0)
+            found = OpenOrder(order.order, order.instrument, lots, order.limit_price, order.reduce_only, fee)
+            columns.set_order(order.account, found)
+    return columns
+
+
+def _differences(published: risk_pb2.MarginFrame, columns: Columns, again: margin.Margins) -> Iterator[str]:
+    unknown = [account for account in published.account if account not in columns.row_of]
+    if unknown:
+        yield f"publishes account {unknown[0]}, which the journal does not have"
+        return
+    rows = np.array([columns.row_of[account] for account in published.account], dtype=np.int64)
+    for name in (*_COMPARED, "scan_loss"):
+        given = np.array(list(getattr(published, name)), dtype=np.int64)
+        ours = np.asarray(getattr(again, name))[..., rows].T.reshape(-1).astype(np.int64)
+        if given.shape != ours.shape:
+            yield f"{name}: expected {ours.shape[0]} figures, was {given.shape[0]}"
+            continue
+        wrong = given != ours
+        if name == "validity":  # a worker that hears no heartbeat trusts its marks less, never more
+            wrong &= given != ValidityClass.STALE
+        for at in np.flatnonzero(wrong)[:_SHOWN_MAX]:
+            account = published.account[int(at) * len(rows) // len(ours)]
+            yield f"{name} of account {account}: expected {ours[at]}, was {given[at]}"

@@ -1,0 +1,81 @@
+"""Every mark that was ever in force, by sequence and by run time."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass
+
+from libs.common.validity import ValidityClass
+from tools.reconcile.records import MarkFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One instrument's mark; prices with the instrument's exponent."""
+
+    price: int
+    index_price: int
+    confidence: int
+    slow_price: int
+    validity: ValidityClass
+
+
+NEVER = Mark(0, 0, 0, 0, ValidityClass.STALE)
+
+
+class MarkHistory:
+    """Marks in columns: a frame says what moved, everything else stays in force."""
+
+    def __init__(self) -> None:
+        self.sequences = array("Q")
+        self.run_times = array("q")
+        self.instruments: set[int] = set()
+        self.classes: Counter[str] = Counter()  # frames by the worst class they publish; heartbeats apart
+        self._frames: dict[int, array[int]] = {}  # instrument -> frame numbers at which its mark was published
+        self._marks: dict[int, list[Mark]] = {}
+
+    def take(self, frame: MarkFrame) -> None:
+        """Adds the next frame."""
+        number = len(self.sequences)
+        self.sequences.append(frame.sequence)
+        self.run_times.append(frame.run_time_ns)
+        body = frame.body
+        if body.snapshot:  # what a snapshot does not name has no mark any more
+            for instrument in self.instruments.difference(body.instrument):
+                self._put(instrument, number, NEVER)
+        self.classes[ValidityClass(max(body.validity)).name if body.validity else "heartbeat"] += 1
+        for row, instrument in enumerate(body.instrument):
+            mark = Mark(
+                body.mark_price[row],
+                body.index_price[row],
+                body.confidence[row],
+                body.slow_price[row],
+                ValidityClass(body.validity[row]),
+            )
+            self._put(instrument, number, mark)
+
+    def _put(self, instrument: int, number: int, mark: Mark) -> None:
+        if instrument not in self.instruments:
+            self.instruments.add(instrument)
+            self._frames[instrument], self._marks[instrument] = array("Q"), []
+        if not self._marks[instrument] or self._marks[instrument][-1] != mark:
+            self._frames[instrument].append(number)
+            self._marks[instrument].append(mark)
+
+    def number_of(self, sequence: int) -> int:
+        """Number of the frame with that sequence, -1 when there is none."""
+        number = bisect_right(self.sequences, sequence) - 1
+        return number if number >= 0 and self.sequences[number] == sequence else -1
+
+    def number_at(self, run_time_ns: int) -> int:
+        """Number of the last frame at or before a run time, -1 when there is none."""
+        return bisect_right(self.run_times, run_time_ns) - 1
+
+    def mark(self, instrument: int, number: int) -> Mark:
+        """The mark in force at a frame; price 0 and STALE before the first."""
+        if number < 0 or instrument not in self.instruments:
+            return NEVER
+        found = bisect_right(self._frames[instrument], number) - 1
+        return self._marks[instrument][found] if found >= 0 else NEVER

@@ -1,0 +1,199 @@
+"""Reads every topic to its end; the only part that touches the network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from google.protobuf.message import Message
+
+from ballast.events.v1 import (
+    commands_pb2,
+    control_pb2,
+    dead_letter_pb2,
+    interest_pb2,
+    journal_pb2,
+    market_pb2,
+    risk_pb2,
+)
+from libs.common.chain import AcceptedClaim, AcceptedFrame, ChainBroken, ChainFollower
+from libs.common.codec import Undecodable, decode, header_map, stamp
+from libs.common.config import LoadedParameters
+from libs.common.topics import (
+    COMMANDS,
+    CONTROL,
+    DEAD_TOPICS,
+    FRAME_BYTES_MAX,
+    JOURNAL,
+    MARGIN,
+    MARKS,
+    RATES,
+    Topic,
+)
+from tools.reconcile.engine import Result, Walk
+from tools.reconcile.records import Chain, CommandRecord, DeadRecord, JournalFrame, MarginRecord, MarkFrame
+from tools.reconcile.world import World
+
+CLIENT_ID = "ballast-reconcile"
+_POLL_SECONDS = 0.2
+_STALL_SECONDS_MAX = 60.0
+_M = TypeVar("_M", bound=Message)
+_STAMPS = ("mark_received_wall_ns", "order_received_wall_ns", "wall_ns")
+
+
+class Unreadable(RuntimeError):
+    """The topics do not hold what a reconciliation needs; says what was expected."""
+
+
+async def read_and_reconcile(bootstrap: str) -> Result:
+    """The result over everything the topics of a cluster hold now.
+
+    Raises: Unreadable without an active parameter set, or when a topic cannot be read to its end.
+    """
+    loaded = await _parameters(bootstrap)
+    world = World(loaded.parameters, parameters_hash=loaded.hash)
+    chains = [await _chain(bootstrap, MARKS, 0, lambda frame: world.marks.take(_mark(frame)))]
+    async for record in _records(bootstrap, COMMANDS):
+        batch = _decoded(commands_pb2.CommandBatch, record)
+        if batch is not None:
+            world.take_commands(CommandRecord(batch, _stamps(record)))
+    async for record in _records(bootstrap, MARGIN):
+        frame = _decoded(risk_pb2.MarginFrame, record)
+        if frame is not None:
+            stamps = _stamps(record)
+            world.take_margin(MarginRecord(frame, stamps["mark_received_wall_ns"], stamps["wall_ns"]))
+    async for record in _records(bootstrap, RATES):
+        decision = _decoded(interest_pb2.RateDecision, record)
+        if decision is not None:
+            world.rates[decision.asset, decision.tick].append(decision)
+    walk = Walk(world)
+    for partition in range(loaded.parameters.partitions):
+        chains.append(await _chain(bootstrap, JOURNAL, partition, _taking(walk, partition)))
+    chains.append(await _chain(bootstrap, CONTROL, 0, lambda frame: None))
+    return walk.finish(chains=chains, dead=[one async for one in _dead(bootstrap)])
+
+
+async def _parameters(bootstrap: str) -> LoadedParameters:
+    sets: dict[bytes, str] = {}
+    active: list[bytes] = []
+
+    def fold(frame: AcceptedFrame) -> None:
+        body = control_pb2.ControlBody.FromString(frame.body)
+        if body.HasField("parameter_set"):
+            sets[body.parameter_set.hash] = body.parameter_set.canonical_json
+        elif body.HasField("activate_parameters"):
+            active.append(body.activate_parameters.hash)
+
+    await _chain(bootstrap, CONTROL, 0, fold)
+    if not active or active[-1] not in sets:
+        raise Unreadable(f"expected an active parameter set on {CONTROL.name}, found {len(sets)} sets")
+    loaded = LoadedParameters(sets[active[-1]])
+    if loaded.hash != active[-1]:
+        raise Unreadable(f"expected parameters of hash {active[-1].hex()}, was {loaded.hash.hex()}")
+    return loaded
+
+
+def _taking(walk: Walk, partition: int) -> Callable[[AcceptedFrame], None]:
+    def take(accepted: AcceptedFrame) -> None:
+        frame = accepted.frame
+        walk.take(
+            JournalFrame(
+                partition=partition,
+                sequence=frame.sequence,
+                run_time_ns=frame.run_time_ns,
+                control_sequence=frame.control_sequence,
+                body=journal_pb2.JournalBody.FromString(frame.body),
+                wall_ns=stamp(dict(accepted.headers), "wall_ns"),
+            )
+        )
+
+    return take
+
+
+def _mark(accepted: AcceptedFrame) -> MarkFrame:
+    frame = accepted.frame
+    return MarkFrame(frame.sequence, frame.run_time_ns, market_pb2.MarksBody.FromString(frame.body))
+
+
+async def _chain(bootstrap: str, topic: Topic, partition: int, fold: Callable[[AcceptedFrame], None]) -> Chain:
+    follower = ChainFollower(bootstrap=bootstrap, topic=topic, partition=partition, client_id=CLIENT_ID)
+    frames = claims = 0
+    broken = ""
+    await follower.start()
+    try:
+        while not (follower.caught_up and await follower.end_reached()):
+            for one in await follower.read(timeout_s=_POLL_SECONDS):
+                if isinstance(one, AcceptedFrame):
+                    fold(one)
+                    frames += 1
+                claims += isinstance(one, AcceptedClaim)
+    except ChainBroken as error:
+        broken = str(error)
+    finally:
+        await follower.stop()
+    rejected = {reason.value: count for reason, count in follower.rule.rejected.items()}
+    return Chain(follower.name, frames, claims, rejected, broken)
+
+
+async def _records(bootstrap: str, topic: Topic) -> AsyncIterator[ConsumerRecord]:
+    """Every record of all partitions up to the ends seen first, in order within a partition."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        client_id=CLIENT_ID,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_uncommitted",
+        max_partition_fetch_bytes=FRAME_BYTES_MAX,
+        fetch_max_bytes=2 * FRAME_BYTES_MAX,
+        request_timeout_ms=10_000,
+    )
+    await consumer.start()
+    try:
+        numbers = consumer.partitions_for_topic(topic.name) or set()
+        partitions = [TopicPartition(topic.name, number) for number in sorted(numbers)]
+        if not partitions:
+            raise Unreadable(f"expected the topic {topic.name}")
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        for one in partitions:
+            consumer.seek(one, begins[one])
+        left = {one for one in partitions if begins[one] < ends[one]}
+        heard = time.monotonic()
+        while left:
+            found = await consumer.getmany(*left, timeout_ms=int(_POLL_SECONDS * 1000), max_records=2_000)
+            if time.monotonic() - heard > _STALL_SECONDS_MAX:
+                raise Unreadable(f"nothing came from {topic.name} for {_STALL_SECONDS_MAX:.0f} s")
+            for one, records in found.items():
+                heard = time.monotonic()
+                for record in records:
+                    if record.offset < ends[one]:
+                        yield record
+                if records[-1].offset + 1 >= ends[one]:
+                    left.discard(one)
+    finally:
+        await consumer.stop()
+
+
+async def _dead(bootstrap: str) -> AsyncIterator[DeadRecord]:
+    for topic in DEAD_TOPICS:
+        async for record in _records(bootstrap, topic):
+            letter = _decoded(dead_letter_pb2.DeadLetter, record) or dead_letter_pb2.DeadLetter(
+                topic=topic.name, offset=record.offset, reason="unreadable dead letter"
+            )
+            yield DeadRecord(topic.name, letter)
+
+
+def _stamps(record: ConsumerRecord) -> dict[str, int]:
+    named = header_map(record)
+    return {name: stamp(named, name) for name in _STAMPS}
+
+
+def _decoded(message_type: type[_M], record: ConsumerRecord) -> _M | None:
+    try:
+        return decode(message_type, record)
+    except Undecodable:  # its reader has put it on the dead-letter topic, which fails the run by itself
+        return None
