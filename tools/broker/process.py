@@ -110,7 +110,8 @@ class Broker:
     def _start_once(self, command: str, path: str) -> bool:
         properties = self._write_configuration()
         logging = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Never a dash first: Kafka's tool would take the id for an option.
+        cluster = "B" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         tool = [
             command,
             *_TOOL_JVM,
