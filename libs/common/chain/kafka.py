@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from libs.common.topics import BATCH_BYTES_MAX, FRAME_BYTES_MAX
@@ -14,10 +17,15 @@ _REQUEST_MS = 5_000
 _RETRY_BACKOFF_MS = 50
 _METADATA_AGE_MS = 60_000
 _IDLE_MS = 540_000
+_ANSWER_SECONDS_MAX = 0.5
 
 
 def new_consumer(*, bootstrap: str, client_id: str) -> AIOKafkaConsumer:
-    """A consumer without a group that never chooses its position by itself."""
+    """A consumer without a group that never chooses its position by itself.
+
+    Ask for offsets before `assign`, or with another consumer: a broker answers a connection's requests in turn, and the
+    open fetch may stay for FETCH_WAIT_MS.
+    """
     return AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         client_id=client_id,
@@ -61,5 +69,8 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     `stop()` flushes first, and an idempotent producer retries for ever: with the broker away it would never return.
     """
     producer._closed = True
-    await producer._sender.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ANSWER_SECONDS_MAX):
+            # Waits for the answer to the request under way.
+            await producer._sender.close()
     await producer.client.close()
