@@ -54,22 +54,23 @@ async def read_and_reconcile(bootstrap: str) -> Result:
     """
     loaded = await _parameters(bootstrap)
     world = World(loaded.parameters, parameters_hash=loaded.hash)
+    homes = loaded.parameters.partitions
     chains = [await _chain(bootstrap, MARKS, 0, lambda frame: world.marks.take(_mark(frame)))]
-    async for record in _records(bootstrap, COMMANDS):
+    async for record in _records(bootstrap, COMMANDS, home_partitions=homes):
         batch = _decoded(commands_pb2.CommandBatch, record)
         if batch is not None:
             world.take_commands(CommandRecord(batch, _stamps(record)))
-    async for record in _records(bootstrap, MARGIN):
+    async for record in _records(bootstrap, MARGIN, home_partitions=homes):
         frame = _decoded(risk_pb2.MarginFrame, record)
         if frame is not None:
             stamps = _stamps(record)
             world.take_margin(MarginRecord(frame, stamps["mark_received_wall_ns"], stamps["wall_ns"]))
-    async for record in _records(bootstrap, RATES):
+    async for record in _records(bootstrap, RATES, home_partitions=homes):
         decision = _decoded(interest_pb2.RateDecision, record)
         if decision is not None:
             world.rates[decision.asset, decision.tick].append(decision)
     walk = Walk(world)
-    for partition in range(loaded.parameters.partitions):
+    for partition in range(homes):
         chains.append(await _chain(bootstrap, JOURNAL, partition, _taking(walk, partition)))
     chains.append(await _chain(bootstrap, CONTROL, 0, lambda frame: None))
     return walk.finish(chains=chains, dead=[one async for one in _dead(bootstrap)])
@@ -137,8 +138,11 @@ async def _chain(bootstrap: str, topic: Topic, partition: int, fold: Callable[[A
     return Chain(follower.name, frames, claims, rejected, broken)
 
 
-async def _records(bootstrap: str, topic: Topic) -> AsyncIterator[ConsumerRecord]:
+async def _records(bootstrap: str, *topics: Topic, home_partitions: int) -> AsyncIterator[ConsumerRecord]:
     """Every record of all partitions up to the ends seen first, in order within a partition."""
+    partitions = [
+        TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions or home_partitions)
+    ]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         client_id=CLIENT_ID,
@@ -152,11 +156,9 @@ async def _records(bootstrap: str, topic: Topic) -> AsyncIterator[ConsumerRecord
     )
     await consumer.start()
     try:
-        numbers = consumer.partitions_for_topic(topic.name) or set()
-        partitions = [TopicPartition(topic.name, number) for number in sorted(numbers)]
-        if not partitions:
-            raise Unreadable(f"expected the topic {topic.name}")
         consumer.assign(partitions)
+        for one in partitions:  # a position at once, or the fetcher reports that it has none
+            consumer.seek(one, 0)
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
         for one in partitions:
@@ -166,7 +168,7 @@ async def _records(bootstrap: str, topic: Topic) -> AsyncIterator[ConsumerRecord
         while left:
             found = await consumer.getmany(*left, timeout_ms=int(_POLL_SECONDS * 1000), max_records=2_000)
             if time.monotonic() - heard > _STALL_SECONDS_MAX:
-                raise Unreadable(f"nothing came from {topic.name} for {_STALL_SECONDS_MAX:.0f} s")
+                raise Unreadable(f"nothing came from {sorted(left)[0].topic} for {_STALL_SECONDS_MAX:.0f} s")
             for one, records in found.items():
                 heard = time.monotonic()
                 for record in records:
@@ -179,12 +181,11 @@ async def _records(bootstrap: str, topic: Topic) -> AsyncIterator[ConsumerRecord
 
 
 async def _dead(bootstrap: str) -> AsyncIterator[DeadRecord]:
-    for topic in DEAD_TOPICS:
-        async for record in _records(bootstrap, topic):
-            letter = _decoded(dead_letter_pb2.DeadLetter, record) or dead_letter_pb2.DeadLetter(
-                topic=topic.name, offset=record.offset, reason="unreadable dead letter"
-            )
-            yield DeadRecord(topic.name, letter)
+    async for record in _records(bootstrap, *DEAD_TOPICS, home_partitions=1):
+        letter = _decoded(dead_letter_pb2.DeadLetter, record) or dead_letter_pb2.DeadLetter(
+            topic=record.topic, offset=record.offset, reason="unreadable dead letter"
+        )
+        yield DeadRecord(record.topic, letter)
 
 
 def _stamps(record: ConsumerRecord) -> dict[str, int]:
