@@ -82,24 +82,25 @@ async def build(context: ServiceContext[Settings]) -> None:
         jitter=random.SystemRandom(),
     )
     context.on_stop(supervisor.stop, "partitions")
-    in_force = context.health.condition("parameters in force")
+    assigned = context.health.condition("partitions assigned")
 
     async def own(partitions: set[int]) -> None:
-        if not partitions:  # what is taken away must not wait for anything
-            await supervisor.assign(partitions)
-            return
-        if 0 in partitions and control.active_hash != context.loaded.hash:
-            await control.declare(context.loaded)
-        await control.wait_active(context.loaded.hash)
+        if partitions:  # what is taken away waits for nothing
+            if 0 in partitions and control.active_hash != context.loaded.hash:
+                await control.declare(context.loaded)
+            await control.wait_active(context.loaded.hash)
         await supervisor.assign(partitions)
-        in_force.set(True)
+        assigned.set(True)
 
     assignment = GroupAssignment(bootstrap=bootstrap, group=NAME, instance=settings.instance, on_change=own)
-    context.health.condition("partitions assigned").set(True)
     context.spawn(assignment.run(context.stopping), "group")
+    await _answer_questions(context, books)
+
+
+async def _answer_questions(context: ServiceContext[Settings], books: AcceptedBooks) -> None:
     aio_server = server()
     ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerReads(books), aio_server)
-    bind(aio_server, host=settings.grpc_host, port=settings.grpc_port)
+    bind(aio_server, host=context.settings.grpc_host, port=context.settings.grpc_port)
     await aio_server.start()
     context.on_stop(lambda: aio_server.stop(1.0), "grpc")
 

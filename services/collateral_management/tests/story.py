@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import market_pb2
+from libs.common.book import Fingerprint, PartitionBook
 from libs.common.config import load_parameters
-from libs.common.ids import SystemAccount, system_account
+from libs.common.ids import AssetId, SystemAccount, system_account, system_kind
 from libs.common.parameters import Parameters
-from libs.common.units import SECOND_NS
+from libs.common.units import INDEX_ONE, SECOND_NS
 from services.collateral_management.domain.draft import Context
-from services.collateral_management.domain.ledger import handle
-from services.collateral_management.domain.state import CASH, State
+from services.collateral_management.domain.ledger import fold, handle
+from services.collateral_management.domain.state import CASH, DEBT, LOSS, LOTS, SUPPLY, VARIATION, State
 
 USD, BTC, ETH, LTC = 1, 2, 3, 4
 BTC_SPOT, BTC_PERP, BTC_INVERSE = 1, 11, 21
@@ -36,32 +38,73 @@ SERVICES = {
 
 
 class Story:
-    """Each call is one frame with one command; every outcome is kept."""
+    """Each call is one frame with one command; every outcome is kept, and every frame judged by I1 and I2."""
 
-    def __init__(self, parameters: Parameters = PARAMETERS) -> None:
+    def __init__(self, parameters: Parameters = PARAMETERS, *, partition: int = 0) -> None:
         self.parameters = parameters
-        self.state = State(partition=0)
+        self.partition = partition
+        self.state = State(partition)
         self.sequence = 0
+        self.control_sequence = 1
         self.now_ns = int(parameters.genesis_ns)
         self.marks_alive = True
         self.outcomes: list[journal_pb2.Outcome] = []
         self.frames: list[journal_pb2.JournalBody] = []
         self.contexts: list[Context] = []
+        self._fingerprint = Fingerprint()
         self._n = 0
         self._facts: dict[str, int] = {}
 
-    def send(self, command: commands_pb2.Command) -> journal_pb2.Outcome:
-        """Outcome of a whole command."""
+    def send(self, *commands: commands_pb2.Command) -> journal_pb2.Outcome:
+        """Outcome of a whole command, or of the last of several in one frame."""
         self.sequence += 1
-        context = Context(self.parameters, self.sequence, self.now_ns, 1, self.marks_alive)
-        outcome = handle(self.state, command, context)
-        self.outcomes.append(outcome)
+        context = Context(self.parameters, self.sequence, self.now_ns, self.control_sequence, self.marks_alive)
+        body = journal_pb2.JournalBody()
+        for command in commands:
+            left_over = {pool.asset: pool_left_over(self.state, pool.asset) for pool in self.parameters.pools}
+            outcome = handle(self.state, command, context)
+            body.outcomes.append(outcome)
+            self.outcomes.append(outcome)
+            for effect in outcome.effects:
+                self._fingerprint.apply(effect)
+            self._judge(outcome, left_over)
+        body.fingerprint = self._fingerprint.digest
         self.contexts.append(context)
-        self.frames.append(journal_pb2.JournalBody(outcomes=[outcome]))
-        return outcome
+        self.frames.append(journal_pb2.JournalBody.FromString(body.SerializeToString()))
+        return self.outcomes[-1]
 
-    def command(self, name: str, *, sender: str = "alice", **fields: object) -> commands_pb2.Command:
-        """A command with the next key of its sender's stream."""
+    def _judge(self, outcome: journal_pb2.Outcome, left_over: dict[AssetId, int]) -> None:
+        assert not (outcome.refusal and outcome.effects), outcome
+        assert not (outcome.repeated and outcome.effects), outcome
+        for asset, before in left_over.items():
+            idle = self.balance(self.house(SystemAccount.POOL, asset), asset)
+            assert idle >= 0, f"I2: {outcome.command} leaves {idle} idle in pool {asset}"
+            after = pool_left_over(self.state, asset)
+            assert outcome.command == "set_index" or after >= before, f"I2: {outcome.command} takes from pool {asset}"
+        for effect in outcome.effects:
+            one = effect.posting
+            if effect.HasField("posting") and system_kind(one.account) is None and one.kind not in (LOTS, VARIATION):
+                assert self.balance(one.account, one.asset, one.kind) >= 0, outcome
+
+    def verify(self) -> None:
+        """The state is the fold of the frames, and so is a follower's book: everything, byte for byte."""
+        folded, book = State(self.partition), PartitionBook(self.partition)
+        for context, body in zip(self.contexts, self.frames, strict=True):
+            fold(folded, body, context)
+            book.apply(sequence=context.sequence, run_time_ns=context.now_ns, body=body)
+            assert book.fingerprint == body.fingerprint
+        assert content(folded) == content(self.state)
+        assert book.lines == {line: balance for line, balance in self.state.all_lines() if balance}
+        assert (book.accounts, book.orders) == (self.state.accounts, self.state.orders)
+        assert (book.reservations, book.episodes) == (self.state.reservations, self.state.episodes)
+        assert (book.pools, book.streams) == (self.state.pools, self.state.streams)
+        assert book.venue_epochs == self.state.venue_epochs
+        assert {key: one.tick for key, one in book.settlements.items()} == self.state.settlement_tick
+        assert {key: one.tick for key, one in book.funding.items()} == self.state.funding_tick
+        assert set(line_sums(self.state).values()) <= {0}, "I1"
+
+    def command(self, name: str, *, sender: str = "alice", **fields: Any) -> commands_pb2.Command:
+        """A command with the next key of its sender's stream; a service's command is sent by that service."""
         command = commands_pb2.Command(**{name: getattr(commands_pb2, _message(name))(**fields)})
         if name == "confirm_deposit":
             command.principal.id, command.principal.role = "custodian", words.ROLE_CUSTODIAN
@@ -79,7 +122,7 @@ class Story:
             command.session.session, command.session.n = b"s" * 16, self._n
         return command
 
-    def do(self, name: str, *, sender: str = "alice", **fields: object) -> journal_pb2.Outcome:
+    def do(self, name: str, *, sender: str = "alice", **fields: Any) -> journal_pb2.Outcome:
         """Outcome of a command by name."""
         return self.send(self.command(name, sender=sender, **fields))
 
@@ -102,7 +145,10 @@ class Story:
     def cite(self) -> commands_pb2.Citation:
         """A citation of the state as it is."""
         return commands_pb2.Citation(
-            journal_sequence=self.sequence, mark_sequence=1, control_sequence=1, mark_run_time_ns=self.now_ns
+            journal_sequence=self.sequence,
+            mark_sequence=1,
+            control_sequence=self.control_sequence,
+            mark_run_time_ns=self.now_ns,
         )
 
     def order(
@@ -130,7 +176,8 @@ class Story:
             reduce_only=reduce_only,
         )
         assert not placed.refusal, placed.detail
-        self.do("verdict", account=account, order=placed.subject, settle=True, citation=self.cite())
+        judged = self.do("verdict", account=account, order=placed.subject, settle=True, citation=self.cite())
+        assert not judged.refusal, judged.detail
         return placed.subject
 
     def fill(self, order: int, lots: int, price: int, *, fee: int = 0, at_ns: int | None = None) -> journal_pb2.Outcome:
@@ -167,7 +214,46 @@ class Story:
 
     def house(self, kind: SystemAccount, index: int = 0) -> int:
         """Id of a house account."""
-        return system_account(kind, partition=0, index=index)
+        return system_account(kind, partition=self.partition, index=index)
+
+    def fund(self, kind: SystemAccount, *, usd: int = 0, btc: int = 0) -> None:
+        """House capital of whole dollars and coins."""
+        for asset, units in ((USD, usd * DOLLAR), (BTC, btc * COIN)):
+            if units:
+                assert not self.do("confirm_deposit", account=self.house(kind), asset=asset, units=units).refusal
+
+    def report(
+        self, order: int, kind: words.ReportKind, *, lots: int = 0, price: int = 0, venue: int = NORTH
+    ) -> journal_pb2.Outcome:
+        """Outcome of a venue's report."""
+        return self.do(
+            "order_report", venue=venue, order=order, kind=kind, lots=lots, price=price, executed_at_ns=self.now_ns
+        )
+
+    def episode(self, account: int) -> int:
+        """Id of a new episode of the account."""
+        opened = self.do("open_episode", account=account, equity=-1, maintenance_margin=1, citation=self.cite())
+        assert not opened.refusal, opened.detail
+        return opened.subject
+
+    def step(self, account: int, episode: int, *orders: commands_pb2.StepOrder, number: int = 1) -> list[int]:
+        """Ids of the orders of an episode's next step."""
+        stepped = self.do(
+            "step_episode", account=account, episode=episode, step=number, orders=orders, citation=self.cite()
+        )
+        assert not stepped.refusal, stepped.detail
+        return [effect.order.order for effect in stepped.effects if effect.HasField("order")]
+
+    def tick(self, asset: int, **changed: Any) -> journal_pb2.Outcome:
+        """Outcome of the next tick of a pool's indices, as they are but for what is changed."""
+        fields: dict[str, Any] = {
+            "tick": (self.state.pools[asset].tick if asset in self.state.pools else 0) + 1,
+            "borrow_index": self.state.borrow_index(asset),
+            "supply_index": self.state.supply_index(asset),
+            "overdraft_index": self.state.overdraft_index(asset),
+            "home_sequence": 0 if asset % self.parameters.partitions == self.partition else 1,
+        }
+        return self.do("set_index", asset=asset, **{**fields, **changed})
 
     def pass_time(self, seconds: float) -> None:
         """Moves the run clock."""
@@ -176,6 +262,36 @@ class Story:
 
 def _message(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
+
+
+def alerts(outcome: journal_pb2.Outcome) -> list[str]:
+    """Names of the alerts that an outcome raises."""
+    return [effect.alert.name for effect in outcome.effects if effect.HasField("alert")]
+
+
+def step_order(
+    side: market_pb2.Side, lots: int, price: int, *, instrument: int = BTC_PERP, venue: int = NORTH
+) -> commands_pb2.StepOrder:
+    """One order of an episode's step."""
+    return commands_pb2.StepOrder(instrument=instrument, venue=venue, side=side, lots=lots, limit_price=price)
+
+
+def content(state: State) -> dict[str, object]:
+    """All that a state holds, comparable."""
+    found = dict(vars(state))
+    found["sessions"] = {
+        principal: [(key, one.high, list(one.outcomes.items())) for key, one in sessions.items()]
+        for principal, sessions in state.sessions.items()
+    }
+    return found
+
+
+def pool_left_over(state: State, asset: int) -> int:
+    """What a pool's shard holds beyond its lenders' claims, 10^-15 units, exact (I2)."""
+    pool = system_account(SystemAccount.POOL, partition=state.partition, index=asset)
+    cash, loss = state.line(pool, asset, CASH)[0], state.line(pool, asset, LOSS)[0]
+    debt, supply = -state.line(pool, asset, DEBT)[0], -state.line(pool, asset, SUPPLY)[0]
+    return (cash + loss) * INDEX_ONE + debt * state.borrow_index(asset) - supply * state.supply_index(asset)
 
 
 def line_sums(state: State) -> dict[tuple[int, int], int]:
