@@ -12,8 +12,9 @@ from aiokafka.errors import KafkaError
 from google.protobuf.message import DecodeError, Message
 
 from ballast.events.v1 import dead_letter_pb2
+from libs.common.chain.kafka import new_producer
 from libs.common.errors import BallastError, Fault
-from libs.common.topics import BATCH_BYTES_MAX, FRAME_BYTES_MAX, Topic
+from libs.common.topics import FRAME_BYTES_MAX, Topic
 
 GENERATION = 1
 
@@ -107,22 +108,10 @@ async def start_producer(*, bootstrap: str, client_id: str, linger_ms: int = 0) 
     Raises:
         Fault: the broker is not reached.
     """
-    producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id=client_id,
-        enable_idempotence=True,
-        acks="all",
-        linger_ms=linger_ms,
-        max_request_size=FRAME_BYTES_MAX,
-        max_batch_size=BATCH_BYTES_MAX,
-        compression_type=None,
-        request_timeout_ms=10_000,
-        retry_backoff_ms=50,
-        metadata_max_age_ms=60_000,
-    )
+    producer = new_producer(bootstrap=bootstrap, client_id=client_id, linger_ms=linger_ms)
     try:
         await producer.start()
-    except KafkaError as error:
+    except (KafkaError, OSError) as error:
         await producer.stop()
         raise Fault(f"{client_id}: broker {bootstrap} not reached: {error}") from error
     return producer

@@ -64,7 +64,7 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
         books=books,
         metrics=metrics,
         session=os.urandom(16),
-        ready=lambda: reader.is_caught_up,
+        ready=lambda: context.health.ready,
         principal_id=NAME,
     )
     for partition in range(context.parameters.partitions):
@@ -73,7 +73,7 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
     context.spawn(clock.follow(), "marks")
     server = rpc.server(receive_bytes_max=rpc.STREAM_BYTES_MAX)
     client_pb2_grpc.add_ClientServiceServicer_to_server(
-        ClientService(clients=clients, directory=directory, view=view, tail=reader, ready=lambda: reader.is_caught_up),
+        ClientService(clients=clients, directory=directory, view=view, tail=reader, ready=lambda: context.health.ready),
         server,
     )
     venue_pb2_grpc.add_VenueServiceServicer_to_server(VenueService(venues=venues, commands=commands), server)

@@ -45,14 +45,14 @@ def new_consumer(*, bootstrap: str, client_id: str) -> AIOKafkaConsumer:
     )
 
 
-def new_producer(*, bootstrap: str, client_id: str) -> AIOKafkaProducer:
-    """An idempotent producer: in order, acknowledged by all replicas in sync, nothing held back to fill a batch."""
+def new_producer(*, bootstrap: str, client_id: str, linger_ms: int = 0) -> AIOKafkaProducer:
+    """An idempotent producer: in order, acknowledged by all replicas in sync; nothing is held back unless told."""
     return AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         client_id=client_id,
         acks="all",
         enable_idempotence=True,
-        linger_ms=0,
+        linger_ms=linger_ms,
         compression_type=None,
         max_batch_size=BATCH_BYTES_MAX,
         max_request_size=FRAME_BYTES_MAX,

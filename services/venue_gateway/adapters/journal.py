@@ -31,11 +31,6 @@ class JournalReader:
         self._view = view
         self._caught_up = caught_up
 
-    @property
-    def is_caught_up(self) -> bool:
-        """Everything that was there at the start is applied."""
-        return self._caught_up.ok
-
     async def start(self) -> None:
         """Returns when the end of each partition is known. Raises Fault."""
         await asyncio.gather(*(follower.start() for follower in self._followers))
