@@ -120,11 +120,12 @@ class Risk:
                 await asyncio.wait({woken, asked}, return_when=asyncio.FIRST_COMPLETED)
                 woken.cancel()
                 self._wake.clear()
-                await self._turn()
+                await self.turn()
         finally:
             asked.cancel()
 
-    async def _turn(self) -> None:
+    async def turn(self) -> None:
+        """Evaluates what is new and lets it out."""
         while self._frames:
             frame, received_wall_ns, is_history = self._frames.popleft()
             was_silent = self.market.silent

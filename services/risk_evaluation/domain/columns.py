@@ -127,6 +127,7 @@ class Columns:
         self.indices: list[Indices] = [Indices() for _ in model.assets]
         self.funding: list[int] = [0 for _ in model.margined]
         self.orders: dict[int, dict[int, OpenOrder]] = {}  # by row, then order id
+        self._all_orders: OrderColumns | None = None  # of every row, until an order changes
         self._entity_number: dict[int, int] = {}
         self._entity_rows: list[list[int]] = []
         assets, margined = len(model.assets), len(model.margined)
@@ -189,10 +190,12 @@ class Columns:
     def set_order(self, account: int, order: OpenOrder) -> None:
         """Overwrites a live order."""
         self.orders.setdefault(self.row(account), {})[order.order] = order
+        self._all_orders = None
 
     def remove_order(self, account: int, order: int) -> None:
         """Forgets an order that is terminal."""
         self.orders.get(self.row(account), {}).pop(order, None)
+        self._all_orders = None
 
     def set_indices(self, asset_id: int, indices: Indices) -> None:
         """Moves a pool's indices; the claims of every holder follow."""
@@ -216,6 +219,8 @@ class Columns:
         count = len(self.accounts)
         net = self._shares[0, :, :count] + self._claims[:, :count]
         held = np.any(self._shares[:, :, :count] != 0, axis=0)
+        if self._all_orders is None:
+            self._all_orders = self._order_columns(range(count), frozenset())
         return BookRows(
             net,
             held,
@@ -223,7 +228,7 @@ class Columns:
             self._variation[:, :count].copy(),
             self._entity[:count].copy(),
             len(self._entity_rows),
-            self._order_columns(range(count), frozenset()),
+            self._all_orders,
         )
 
     def some_rows(self, rows: Sequence[int], *, without: Collection[int] = frozenset()) -> BookRows:

@@ -32,14 +32,12 @@ def order_notional(model: Model, prices: Prices, book: BookRows, lots: F8) -> tu
     buys = np.zeros((len(model.risky), book.rows))
     sells = np.zeros((len(model.risky), book.rows))
     orders = book.orders
-    position_of = {asset: position for position, asset in enumerate(model.risky)}
-    for at in range(orders.row.shape[0]):
-        one = model.instruments[int(orders.instrument[at])]
-        position = position_of.get(model.asset_column[one.underlying])
-        if position is not None:
-            notional = float(lots[at]) * float(prices.order_notional[orders.instrument[at]])
-            side = buys if notional > 0 else sells
-            side[position, orders.row[at]] += abs(notional)
+    notional = lots * prices.order_notional[orders.instrument]
+    underlying = np.array([model.asset_column[one.underlying] for one in model.instruments])[orders.instrument]
+    for position, asset in enumerate(model.risky):
+        for side, out in ((1.0, buys), (-1.0, sells)):
+            own = (underlying == asset) & (side * notional > 0.0)
+            out[position] = np.bincount(orders.row[own], weights=side * notional[own], minlength=book.rows)
     return buys, sells
 
 

@@ -1,0 +1,240 @@
+"""The worker: when it publishes, when it decides, when it keeps still."""
+
+from __future__ import annotations
+
+import pytest
+
+from ballast.events.v1 import commands_pb2, journal_pb2, risk_pb2
+from ballast.types.v1 import ledger_pb2
+from libs.common.errors import InvariantBroken
+from libs.common.ids import SystemAccount, serial_id, system_account
+from libs.common.validity import ValidityClass
+from services.risk_evaluation.domain.margin import State
+from services.risk_evaluation.tests.hand import SECOND, Desk, attributes, order, posting, withdrawal
+from services.risk_evaluation.tests.world import BTC_PERP, DOLLAR, USD, account
+
+CASH, LOTS, VARIATION = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_LOTS, ledger_pb2.LINE_KIND_VARIATION
+ME, OTHER = account(), account(entity=2)
+MAINTENANCE_10 = 600_000 * 0.0591  # of 10 lots at 60,000 with z 2.33, sigma 1, six hours, about
+
+
+async def desk_with(cash: int, lots: int = 0, **options: bool) -> Desk:
+    desk = Desk(**options)
+    await desk.journal(
+        attributes(ME),
+        posting(ME, USD, CASH, cash * DOLLAR),
+        posting(ME, BTC_PERP, LOTS, lots),
+        posting(ME, BTC_PERP, VARIATION, -lots * 60_000 * DOLLAR),
+    )
+    return desk
+
+
+def test_states_have_the_numbers_of_the_wire() -> None:
+    for state in State:
+        assert risk_pb2.MarginState.Value(f"MARGIN_STATE_{state.name}") == state
+
+
+async def test_every_marks_frame_with_rows_is_answered_even_without_accounts() -> None:
+    desk = Desk()
+    desk.risk.begin(1)
+    await desk.marks()
+    desk.screen.clear()
+    await desk.marks()
+    await desk.heartbeat()
+    assert [(one.partition, one.mark_sequence, len(one.account)) for one in desk.screen.frames] == [
+        (0, 2, 0),
+        (1, 2, 0),
+    ]
+    assert all(one.on_marks for one in desk.screen.outputs)
+
+
+async def test_the_first_frame_is_full_and_then_every_twentieth() -> None:
+    desk = await desk_with(100_000)
+    for _ in range(41):
+        await desk.marks()
+    frames = [one.full for one in desk.screen.frames]
+    assert [position for position, full in enumerate(frames) if full] == [0, 20, 40]
+    assert [len(one.account) for one in desk.screen.frames] == [1 if one else 0 for one in frames]
+
+
+async def test_accounts_that_matter_are_in_every_frame() -> None:
+    desk = await desk_with(40_000, 10)
+    await desk.journal(attributes(OTHER), posting(OTHER, USD, CASH, DOLLAR))
+    house = system_account(SystemAccount.POOL, partition=0, index=USD)
+    await desk.journal(posting(house, USD, CASH, -DOLLAR))
+    await desk.marks()
+    assert list(desk.screen.frames[-1].account) == [ME, OTHER]
+    assert list(desk.screen.frames[-1].accounts_by_state) == [0, 1, 1, 0, 0]  # 40,000 is below the initial margin
+    await desk.marks()
+    assert list(desk.screen.frames[-1].account) == [ME]
+    await desk.journal(posting(OTHER, USD, CASH, 2 * DOLLAR))
+    partial = desk.screen.frames[-1]
+    assert (list(partial.account), list(partial.equity), partial.journal_sequence) == ([OTHER], [2 * DOLLAR], 4)
+    assert partial.fingerprint == desk.fingerprint.digest
+
+
+@pytest.mark.parametrize("missing", ["live", "caught_up", "in_force"])
+async def test_nothing_is_published_before_all_is_there(missing: str) -> None:
+    desk = await desk_with(1_000, 10, **{missing: False})
+    await desk.marks(50_000)
+    assert not desk.screen.outputs
+    {"live": lambda: desk.risk.begin(0), "caught_up": desk.risk.marks_caught_up, "in_force": desk.activate}[missing]()
+    await desk.risk.turn()
+    assert desk.screen.frames[0].full
+    assert desk.screen.decisions == ["open_episode"]
+
+
+async def test_an_episode_is_asked_for_once_and_again_when_no_answer_comes() -> None:
+    desk = await desk_with(10_000, 10)
+    for now_ns, asked in ((0, 1), (SECOND, 1), (2 * SECOND, 2), (3 * SECOND, 2)):
+        desk.now_ns = now_ns
+        await desk.marks()
+        assert desk.screen.decisions.count("open_episode") == asked
+    first, second = desk.screen.commands
+    assert second.session.n > first.session.n
+    opening = first.open_episode
+    assert (opening.account, opening.equity) == (ME, 10_000 * DOLLAR)
+    assert opening.maintenance_margin == pytest.approx(MAINTENANCE_10 * DOLLAR, rel=0.02)
+    assert (opening.citation.journal_sequence, opening.citation.mark_sequence) == (1, 1)
+    assert (opening.citation.control_sequence, opening.citation.mark_run_time_ns) == (7, SECOND)
+
+
+async def test_an_open_episode_is_not_opened_again() -> None:
+    desk = await desk_with(10_000, 10)
+    episode = serial_id(partition=0, serial=9)
+    opened = journal_pb2.Episode(episode=episode, account=ME, state=ledger_pb2.EPISODE_STATE_OPEN)
+    await desk.journal(attributes(ME, restricted=True, episode=episode), journal_pb2.Effect(episode=opened))
+    await desk.marks()
+    assert not desk.screen.commands
+    await desk.marks(90_000)  # healthy again: still in every frame while the episode is open
+    await desk.marks(90_000)
+    assert list(desk.screen.frames[-1].account) == [ME]
+
+
+async def test_a_refused_opening_waits_for_a_newer_mark() -> None:
+    desk = await desk_with(10_000, 10)
+    await desk.marks()
+    await desk.answer(desk.screen.commands[0], ledger_pb2.REFUSAL_CITES_OTHER_PARAMETERS)
+    await desk.journal(posting(ME, USD, CASH, 9_000 * DOLLAR))
+    assert len(desk.screen.commands) == 1
+    await desk.heartbeat()
+    assert len(desk.screen.commands) == 2
+
+
+@pytest.mark.parametrize(
+    ("validity", "opens", "order_reason", "withdrawal_reason"),
+    [
+        (ValidityClass.VALID,    1, "REFUSAL_UNSPECIFIED",     "REFUSAL_UNSPECIFIED"),
+        (ValidityClass.DEGRADED, 1, "REFUSAL_UNSPECIFIED",     "REFUSAL_MARK_NOT_USABLE"),
+        (ValidityClass.HOLD,     0, "REFUSAL_MARK_NOT_USABLE", "REFUSAL_MARK_NOT_USABLE"),
+        (ValidityClass.STALE,    0, "REFUSAL_MARK_NOT_USABLE", "REFUSAL_MARK_NOT_USABLE"),
+    ],
+)  # fmt: skip
+async def test_each_action_needs_its_own_validity(
+    validity: ValidityClass, opens: int, order_reason: str, withdrawal_reason: str
+) -> None:
+    desk = await desk_with(10_000_000, 1)
+    await desk.journal(attributes(OTHER), posting(OTHER, BTC_PERP, LOTS, 1), posting(OTHER, USD, CASH, -DOLLAR))
+    await desk.journal(order(1, 1), withdrawal(2, DOLLAR))
+    await desk.marks(validity=validity)
+    assert desk.screen.decisions.count("open_episode") == 0  # a gain only
+    found = {one.verdict.WhichOneof("target"): one.verdict for one in desk.screen.commands}
+    assert ledger_pb2.Refusal.Name(found["order"].reason) == order_reason
+    assert ledger_pb2.Refusal.Name(found["reservation"].reason) == withdrawal_reason
+    await desk.journal(posting(OTHER, BTC_PERP, VARIATION, -70_000 * DOLLAR))
+    assert desk.screen.decisions.count("open_episode") == opens
+
+
+async def test_orders_are_let_out_one_by_one_while_they_fit() -> None:
+    desk = await desk_with(100_000)
+    await desk.marks()
+    await desk.journal(order(1, 5), order(2, 50), order(3, 2))
+    verdicts = {one.verdict.order & 0xFF: one.verdict for one in desk.screen.commands}
+    assert {number: one.settle for number, one in verdicts.items()} == {1: True, 2: False, 3: True}
+    assert verdicts[2].reason == ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN
+
+
+async def test_a_reducing_order_goes_out_whatever_the_margin_and_the_mark() -> None:
+    desk = await desk_with(1_000, 10)
+    await desk.journal(attributes(ME, restricted=True))
+    await desk.journal(order(1, -6, reduce_only=True), order(2, -5, reduce_only=True), order(3, -1))
+    await desk.marks(validity=ValidityClass.HOLD)
+    verdicts = {one.verdict.order & 0xFF: one.verdict for one in desk.screen.commands}
+    assert {number: one.settle for number, one in verdicts.items()} == {1: True, 2: False, 3: False}
+    assert verdicts[3].reason == ledger_pb2.REFUSAL_ACCOUNT_RESTRICTED
+
+
+async def test_a_refused_verdict_is_made_anew_at_a_newer_mark_only() -> None:
+    desk = await desk_with(100_000)
+    await desk.journal(order(1, 1))
+    await desk.marks()
+    assert len(desk.screen.commands) == 1
+    await desk.answer(desk.screen.commands[0], ledger_pb2.REFUSAL_VERDICT_EXPIRED)
+    assert len(desk.screen.commands) == 1
+    await desk.heartbeat()
+    assert len(desk.screen.commands) == 2
+    assert desk.screen.commands[1].verdict.citation.mark_sequence == 2
+    await desk.answer(desk.screen.commands[1], ledger_pb2.REFUSAL_UNSPECIFIED, _released(1))
+    await desk.marks()
+    assert len(desk.screen.commands) == 2
+
+
+async def test_an_order_of_an_account_restricted_meanwhile_is_voided() -> None:
+    desk = await desk_with(100_000)
+    await desk.journal(order(1, 1))
+    await desk.marks()
+    await desk.journal(attributes(ME, restricted=True))
+    await desk.answer(desk.screen.commands[0], ledger_pb2.REFUSAL_ACCOUNT_RESTRICTED)
+    await desk.heartbeat()
+    assert _reasons(desk.screen.commands) == [0, ledger_pb2.REFUSAL_ACCOUNT_RESTRICTED]
+
+
+async def test_a_withdrawal_must_leave_initial_margin() -> None:
+    desk = await desk_with(130_000, 10)
+    await desk.journal(posting(ME, USD, CASH, 121_000 * DOLLAR), withdrawal(1, 9_000 * DOLLAR))
+    await desk.marks()
+    await desk.journal(posting(ME, USD, CASH, 119_000 * DOLLAR), withdrawal(2, 2_000 * DOLLAR))
+    assert [one.verdict.settle for one in desk.screen.commands] == [True, False]  # 20 % of 600,000 must stay
+
+
+async def test_nothing_is_decided_while_marks_are_silent() -> None:
+    desk = await desk_with(100_000, 10)
+    await desk.marks()
+    desk.risk.marks_silent()
+    await desk.journal(posting(ME, USD, CASH, 1_000 * DOLLAR), order(1, -1, reduce_only=True))
+    frame = desk.screen.frames[-1]
+    assert (frame.state, frame.validity) == (bytes([State.LIQUIDATION]), bytes([ValidityClass.STALE]))
+    assert not desk.screen.commands
+    await desk.heartbeat()
+    assert desk.screen.decisions == ["open_episode", "settle"]
+    assert desk.screen.silences == [False, True, False]
+
+
+async def test_another_fingerprint_stops_the_partition() -> None:
+    desk = await desk_with(1)
+    desk.fingerprint.set((9,), (9,))
+    with pytest.raises(InvariantBroken, match="I13"):
+        await desk.journal(posting(ME, USD, CASH, 2))
+
+
+async def test_a_frame_folded_before_is_dropped_and_a_book_is_kept_over_a_revocation() -> None:
+    desk = await desk_with(100_000)
+    await desk.marks()
+    frame = desk.frame(posting(ME, USD, CASH, 5 * DOLLAR))
+    desk.risk.freeze(0)
+    desk.risk.take_journal(0, frame)
+    desk.risk.take_journal(0, frame)
+    desk.screen.clear()
+    await desk.marks()
+    assert not desk.screen.outputs
+    desk.risk.begin(0)
+    await desk.risk.turn()
+    assert [(one.full, list(one.equity)) for one in desk.screen.frames] == [(True, [5 * DOLLAR])]
+
+
+def _released(number: int) -> journal_pb2.Effect:
+    return order(number, 1, state=ledger_pb2.ORDER_STATE_RELEASED)
+
+
+def _reasons(commands: list[commands_pb2.Command]) -> list[int]:
+    return [one.verdict.reason for one in commands]
