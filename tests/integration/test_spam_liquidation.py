@@ -263,9 +263,9 @@ async def test_a_spammer_is_liquidated_all_the_same(
     told = await Episodes.read(fresh_kafka, account)
     say(
         request,
-        f"spam: {spammer.pairs} orders sent, {rate:.0f} a second ({during:.0f} while the episode was open, {took:.1f} s), "
-        f"{len(told.orders)} of them on the books and cancelled, the others refused: {dict(spammer.outcomes)}; held back "
-        f"{spammer.held_back} times; a quiet client's fill took {waited:.2f} s; the episode had {len(told.fills)} fills",
+        f"spam: {spammer.pairs} sent, {rate:.0f} a second ({during:.0f} while the episode was open, {took:.1f} s); "
+        f"{len(told.orders)} stood on the books and were cancelled, {dict(spammer.outcomes)}; held back "
+        f"{spammer.held_back} times; a quiet client's fill took {waited:.2f} s; {len(told.fills)} fills of the episode",
     )
     first = next(iter(told.last.values()))
     assert first.equity < first.maintenance_margin
