@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Annotated, Any, Generic, TypeVar
+from typing import IO, Annotated, Any, Generic, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -23,7 +24,6 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from libs.common import log
 from libs.common.config import LoadedParameters, load_parameters
 from libs.common.errors import ConfigurationError
 from libs.common.metrics import Metrics
@@ -38,6 +38,8 @@ _CLOSE_SECONDS_MAX = 10.0
 _BEAT_SECONDS = 1.0
 _BEAT_SECONDS_MAX = 30.0
 _HOST_PORT = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+):(\d{1,5})\Z")
+
+_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Target = Annotated[str, StringConstraints(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+):\d{1,5}$", max_length=300)]
@@ -224,7 +226,7 @@ def main(name: str, settings_class: type[S], build: Build[S]) -> int:
     """
     try:
         settings = read_settings(settings_class)
-        log.configure(service=name, instance=settings.instance, level=settings.log_level)
+        configure_logs(service=name, instance=settings.instance, level=settings.log_level)
         loaded = load_parameters(settings.config_directory)
     except ConfigurationError as error:
         print(f"{name}: configuration: {error}", file=sys.stderr, flush=True)
@@ -335,3 +337,46 @@ def _answer(start: StartResponse, *, ok: bool, content: dict[str, Any]) -> Itera
         [("Content-Type", "application/json"), ("Content-Length", str(len(body)))],
     )
     return [body]
+
+
+class JsonFormatter(logging.Formatter):
+    """Turns a record into one line of JSON: time, level, service, instance, event, fields."""
+
+    def __init__(self, *, service: str, instance: str) -> None:
+        super().__init__()
+        self._service = service
+        self._instance = instance
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without a line feed."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "instance": self._instance,
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD_FIELDS)
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return str(value)
+
+
+def configure_logs(*, service: str, instance: str, level: str, stream: IO[str] | None = None) -> None:
+    """Makes the root logger write JSON to `stream` (standard error); libraries speak from warning up only."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter(service=service, instance=instance))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("aiokafka", "faust", "grpc", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -9,15 +9,16 @@ import pytest
 
 from ballast.events.v1 import commands_pb2
 from ballast.types.v1 import ledger_pb2
-from libs.common import log, rpc
+from libs.common import rpc
 from libs.common.commands import CommandEncoder, request_hash
 from libs.common.metrics import Metrics
+from libs.common.service import JsonFormatter
 
 
 def test_a_log_line_is_one_json_object_with_its_fields() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(log.JsonFormatter(service="thing", instance="2"))
+    handler.setFormatter(JsonFormatter(service="thing", instance="2"))
     logger = logging.Logger("ballast.thing")
     logger.addHandler(handler)
     logger.info("order sent", extra={"order": 7, "hash": b"\x01", "set": {2, 1}, "text": "a\nb"})
