@@ -22,7 +22,7 @@ STATUS_SECONDS = 2.0
 # Drawing shares two cores with the whole run: after a frame the board rests this many times as long as it took.
 REST_PER_DRAW = 15
 WIDE_COLUMNS = 110
-_HEADER, _TOP, _WORST, _BOTTOM = 6, 11, 13, 11
+_HEADER, _TOP, _WORST, _BOTTOM = 6, 10, 13, 11
 
 
 class Source(Protocol):
@@ -90,7 +90,8 @@ class Board:
         view = self._source.snapshot()
         news = list(self._lines.news(view)) if self._live is None else []
         for line in [*news, status_line(view)] if status else news:
-            self._console.file.write(line + "\n")
+            # What services say of themselves must not steer a terminal.
+            self._console.file.write("".join(each if each.isprintable() else "?" for each in line) + "\n")
         self._console.file.flush()
 
 

@@ -6,16 +6,28 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from ballast.types.v1 import ledger_pb2
 from libs.common.ids import partition_of
 from libs.common.units import SECOND_NS
 from tools.demo.observe import Observatory
-from tools.demo.processes import Fleet
+from tools.demo.processes import Process
 
 DOWN_SECONDS = 1.0
 IN_FLIGHT_SECONDS_MAX = 3_600.0
 IN_FLIGHT = frozenset((ledger_pb2.ORDER_STATE_RELEASED, ledger_pb2.ORDER_STATE_WORKING))
+
+
+class Fleet(Protocol):
+    """What is used of the demo's fleet."""
+
+    @property
+    def processes(self) -> dict[str, Process]:
+        """By name."""
+
+    async def wait_ready(self, names: tuple[str, ...]) -> None:
+        """Returns when all of them are ready. Raises NotReady."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,8 +173,11 @@ class Observatory:
                 if not future.done():
                     future.set_exception(error)
 
-    def _changed(self) -> None:
-        """Predicates are asked here and not when their waiters run: by then an order in flight may be filled."""
+    def changed(self) -> None:
+        """Something was folded: lets those go on whose predicate holds now.
+
+        Predicates are asked here and not when their waiters run: by then an order in flight may be filled.
+        """
         for predicate, future in self._waiting:
             if not future.done() and predicate():
                 future.set_result(None)
@@ -204,7 +207,7 @@ class Observatory:
             for frame in await follower.poll(timeout_s=POLL_SECONDS):
                 body = market_pb2.MarksBody.FromString(frame.body)
                 self.picture.take_marks(body, sequence=frame.sequence, run_time_ns=frame.run_time_ns)
-            self._changed()
+            self.changed()
 
     async def _follow_journal(self, partition: int, follower: ChainFollower) -> None:
         while True:
@@ -219,7 +222,7 @@ class Observatory:
                 )
                 if number % BATCH_RECORDS == 0:
                     await asyncio.sleep(0)
-            self._changed()
+            self.changed()
 
     async def _read_views(self, consumer: AIOKafkaConsumer) -> None:
         while True:
@@ -231,7 +234,7 @@ class Observatory:
                 for record in records:
                     if record.value is not None:
                         self._take_view(partition.topic, record)
-            self._changed()
+            self.changed()
 
     def _take_view(self, topic: str, record: Any) -> None:
         try:
@@ -253,7 +256,7 @@ class Observatory:
                     stub = replay_pb2_grpc.ReplayServiceStub(open_channel)
                     async for state in stub.Watch(replay_pb2.WatchRequest()):
                         self.picture.take_watch(state)
-                        self._changed()
+                        self.changed()
             except grpc.aio.AioRpcError:
                 pass  # it is not up yet, or was restarted
             await asyncio.sleep(RECONNECT_SECONDS)

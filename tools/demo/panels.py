@@ -73,7 +73,7 @@ def usd(value: float) -> str:
 
 def thousands(value: float) -> str:
     """USD depth, short."""
-    return f"{value / 1e6:.2f}M" if value >= 999_500 else f"{value / 1e3:.0f}k"
+    return f"{value / 1e6:.1f}M" if value >= 999_500 else f"{value / 1e3:.0f}k"
 
 
 def bar(share: float, width: int, style: str) -> Text:
@@ -83,11 +83,18 @@ def bar(share: float, width: int, style: str) -> Text:
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    """Columns as (heading, justification); no lines, every column as narrow as it can be."""
+    """Columns as (heading, justification); of these "fill" takes the room that is left, and its cells are cut."""
     table = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="dim", show_edge=False)
     for heading, justify in columns:
-        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True, overflow="ellipsis")
+        fills = justify == "fill"
+        table.add_column(
+            heading, justify="right" if justify == "right" else "left", no_wrap=not fills, ratio=1 if fills else None
+        )
     return table
+
+
+def _cut(text: str, style: str = "") -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
 def header(view: View, *, width: int) -> Panel:
@@ -99,8 +106,9 @@ def header(view: View, *, width: int) -> Panel:
         (moment(clock.run_time_ns) if clock.run_time_ns else "the replay has not begun", "bold"),
     )
     if clock.windows:
-        first.append(f"   window {clock.window} of {clock.windows}, {clock.window_name}   ", "cyan")
-        room = max(6, width - 4 - first.cell_len - 6)
+        words = "   window {} of {}, {}   " if width >= 100 else "  {}/{} {}  "
+        first.append(words.format(clock.window, clock.windows, clock.window_name), "cyan")
+        room = max(4, width - 4 - first.cell_len - 6)
         first.append_text(bar(clock.progress, room, "cyan"))
         first.append(f" {clock.progress:4.0%}")
     prices = Text(f"prices: {view.provenance or 'none yet'}", "dim", overflow="ellipsis")
@@ -123,12 +131,12 @@ def _pace(clock: Clock) -> Text:
 
 def marks(view: View) -> Panel:
     """Marks with their change since the window began and how far they can be trusted."""
-    table = _table(("instrument", "left"), ("mark", "right"), ("window", "right"), ("trust", "left"))
+    table = _table(("instrument", "left"), ("mark", "right"), ("window", "right"), ("trust", "fill"))
     for row in view.marks:
         change = Text("-", "dim")
         if row.change is not None:
             change = Text(f"{row.change:+.1%}", "green" if row.change >= 0 else "red")
-        trust = Text(row.validity.name, VALIDITY_STYLES[row.validity])
+        trust = _cut(row.validity.name, VALIDITY_STYLES[row.validity])
         table.add_row(row.symbol, Text(f"{row.price:,.{row.digits}f}", "bold"), change, trust)
     return framed(table, "marks")
 
@@ -151,10 +159,13 @@ def accounts(view: View, *, width: int) -> Panel:
     cells = []
     for state in STATES:
         count = view.accounts_by_state[state] if state < len(view.accounts_by_state) else 0
-        cells.append(Text.assemble(("■ ", STATE_STYLES[state]), f"{STATE_WORDS[state]} ", (f"{count:,}", "bold")))
+        strength = "bold" if count else "dim"
+        cells.append(Text.assemble(("■ ", STATE_STYLES[state]), f"{STATE_WORDS[state]} ", (f"{count:,}", strength)))
     legend.add_row(cells[0], cells[1])
     legend.add_row(cells[2], cells[3])
     figures = Table.grid(expand=True, padding=(0, 1, 0, 0))
+    figures.add_column(min_width=11, no_wrap=True)
+    figures.add_column(ratio=1)
     ended = f"{view.closed_healthy:,} healthy, {view.closed_emptied:,} emptied"
     figures.add_row("calls", Text(f"{view.calls:,}", "bold"))
     figures.add_row("episodes", Text.assemble((f"{len(view.episodes):,} open", "bold red" if view.episodes else "dim")))
@@ -166,9 +177,10 @@ def accounts(view: View, *, width: int) -> Panel:
 
 
 def _slippage(figures: SlippageFigures) -> Text:
-    text = Text(f"{figures.fills:,}", "bold")
+    text = _cut("")
+    text.append(f"{figures.fills:,}", "bold" if figures.fills else "dim")
     if figures.average_bp is not None and figures.worst_bp is not None:
-        text.append(f", {figures.average_bp:.1f} bp, worst {figures.worst_bp:.0f}", "dim")
+        text.append(f" at {figures.average_bp:.1f} bp, worst {figures.worst_bp:.0f}", "dim")
     return text
 
 
@@ -194,18 +206,18 @@ def _last_fill(view: View) -> Text:
     fill = view.fills[-1]
     side = "bought" if fill.is_buy else "sold"
     cost = "" if fill.slippage_bp is None else f" {fill.slippage_bp:+.0f} bp"
-    return Text(f"{fill.venue} {side} {fill.symbol}{cost}", "dim", no_wrap=True, overflow="ellipsis")
+    return _cut(f"last fill: {side} {fill.symbol}{cost} ({fill.venue})", "dim")
 
 
 def worst(view: View, *, rows: int) -> Panel:
     """The accounts nearest to, or beyond, liquidation; money in USD."""
     table = _table(
-        ("account", "left"), ("equity", "right"), ("MM", "right"), ("IM", "right"), ("E/MM", "right"), ("", "left")
+        ("account", "left"), ("equity", "right"), ("MM", "right"), ("IM", "right"), ("E/MM", "right"), ("", "fill")
     )
     for row in view.worst[:rows]:
         style = STATE_STYLES.get(row.state, "dim")
         ratio = Text(f"{row.ratio:.3f}" if abs(row.ratio) < 1_000 else "-", style)
-        state = Text(STATE_WORDS.get(row.state, "-"), style)
+        state = _cut(STATE_WORDS.get(row.state, "-"), style)
         money_of = (usd(row.equity), usd(row.maintenance_margin), usd(row.initial_margin))
         table.add_row(row.owner, *money_of, ratio, state)
     return framed(table, "worst ten")
@@ -214,7 +226,7 @@ def worst(view: View, *, rows: int) -> Panel:
 def episodes(view: View, *, rows: int, log_rows: int = 0) -> Panel:
     """Open episodes, oldest first; below them what happened last."""
     table = _table(
-        ("account", "left"), ("step", "right"), ("age", "right"), ("E/MM", "right"), ("ord", "right"), ("left", "left")
+        ("account", "left"), ("step", "right"), ("age", "right"), ("E/MM", "right"), ("ord", "right"), ("left", "fill")
     )
     log_rows = max(log_rows, rows - 1 - len(view.episodes) - 1)
     shown = max(0, rows - 1 - log_rows)
@@ -237,7 +249,7 @@ def _episode_cells(row: EpisodeRow) -> tuple[str | Text, ...]:
         duration(row.age_s),
         ratio,
         str(row.orders or "-"),
-        Text(row.left or "nothing", "dim"),
+        _cut(row.left or "nothing", "dim"),
     )
 
 
@@ -254,9 +266,9 @@ def log_lines(happenings: Sequence[Happening]) -> Text:
 def depth(view: View) -> Panel:
     """Best prices and USD within 1 % of the middle, by venue and instrument."""
     venues = list(dict.fromkeys(row.venue for row in view.depth))
-    columns = [("instrument", "left")]
+    columns = [("", "left")]
     for venue in venues:
-        columns += [(f"{venue} bid", "right"), ("ask", "right"), ("1% bid/ask", "right")]
+        columns += [(venue, "right"), ("ask", "right"), ("1% depth", "right")]
     table = _table(*columns)
     books = {(row.symbol, row.venue): row for row in view.depth}
     for symbol in dict.fromkeys(row.symbol for row in view.depth):
@@ -275,21 +287,20 @@ def depth(view: View) -> Panel:
 
 def services(view: View, *, with_memory: bool) -> Panel:
     """Each process: ready or why not, records behind, latency."""
-    table = _table(("process", "left"), ("lag", "right"), ("p50 ms", "right"), ("p99 ms", "right"), ("of", "left"))
+    table = _table(("process", "left"), ("lag", "right"), ("p50 ms", "right"), ("p99 ms", "right"), ("of", "fill"))
     if with_memory:
         table.add_column("MB", justify="right", no_wrap=True)
     for row in view.services:
         memory = ["-" if row.memory_mb is None else f"{row.memory_mb:.0f}"] if with_memory else []
         lag = Text("-" if row.lag is None else f"{row.lag:,}", "yellow" if row.lag and row.lag > 10 else "")
-        table.add_row(_ready(row), lag, _ms(row.p50_ms), _ms(row.p99_ms), Text(row.measure, "dim"), *memory)
+        what = _cut(row.measure, "dim") if row.is_ready else _cut(row.detail, "red")
+        table.add_row(_ready(row), lag, _ms(row.p50_ms), _ms(row.p99_ms), what, *memory)
     memory_mb = sum(row.memory_mb or 0 for row in view.services)
     return framed(table, "processes", note=f"{memory_mb:,.0f} MB in all" if memory_mb else "")
 
 
 def _ready(row: ServiceRow) -> Text:
-    if row.is_ready:
-        return Text.assemble(("● ", "green"), row.name)
-    return Text.assemble(("● ", "bold red"), (row.name, "red"), (f" {row.detail}", "dim"))
+    return Text.assemble(("● ", "green" if row.is_ready else "bold red"), (row.name, "" if row.is_ready else "red"))
 
 
 def _ms(value: float | None) -> str:

@@ -73,13 +73,15 @@ class Story:
         account = client(number)
         self.journal(account >> 48, _effect(account=journal_pb2.Account(account=account, entity=account, owner=owner)))
 
-    def episode(self, number: int, *, state: int, step: int = 0, opened_ns: int = 0, closed_ns: int = 0) -> None:
+    def episode(
+        self, number: int, *, state: words.EpisodeState, step: int = 0, opened_ns: int = 0, closed_ns: int = 0
+    ) -> None:
         """The client's only episode."""
         account = client(number)
         episode = journal_pb2.Episode(
             episode=episode_of(number),
             account=account,
-            state=words.EpisodeState.ValueType(state),
+            state=state,
             step=step,
             opened_at_ns=opened_ns or self.now_ns,
             closed_at_ns=closed_ns,
@@ -93,7 +95,7 @@ class Story:
         )
         self.journal(account >> 48, _effect(episode=episode), _effect(account=attributes))
 
-    def order(self, number: int, *, state: int, is_episodes: bool = True, serial: int = 1) -> None:
+    def order(self, number: int, *, state: words.OrderState, is_episodes: bool = True, serial: int = 1) -> None:
         """An order of the client, for BTC perps."""
         account = client(number)
         order = journal_pb2.Order(
@@ -103,7 +105,7 @@ class Story:
             venue=NORTH,
             lots=50,
             remaining=50,
-            state=words.OrderState.ValueType(state),
+            state=state,
             episode=episode_of(number) if is_episodes else 0,
             step=1 if is_episodes else 0,
         )
@@ -124,19 +126,15 @@ class Story:
         )
         self.journal(account >> 48, _effect(fill=fill))
 
-    def line(self, account: int, asset: int, kind: int, balance: int) -> None:
+    def line(self, account: int, asset: int, kind: words.LineKind, balance: int) -> None:
         """A line's balance."""
-        posting = journal_pb2.Posting(
-            account=account, asset=asset, kind=words.LineKind.ValueType(kind), balance=balance
-        )
+        posting = journal_pb2.Posting(account=account, asset=asset, kind=kind, balance=balance)
         self.journal(account >> 48, _effect(posting=posting))
 
-    def loss(self, number: int, *, usd: int, step: int) -> None:
+    def loss(self, number: int, *, usd: int, step: words.WaterfallStep) -> None:
         """A step of the waterfall, whole USD."""
         account = client(number)
-        waterfall = journal_pb2.Waterfall(
-            account=account, asset=USD, units=usd * 10**6, step=words.WaterfallStep.ValueType(step)
-        )
+        waterfall = journal_pb2.Waterfall(account=account, asset=USD, units=usd * 10**6, step=step)
         self.journal(account >> 48, _effect(waterfall=waterfall))
 
     def pool(self, partition: int, *, asset: int, idle: int, debt_shares: int, borrow_index: int = INDEX_ONE) -> None:
@@ -146,6 +144,21 @@ class Story:
         self.line(account, asset, words.LINE_KIND_DEBT_SHARES, -debt_shares)
         index = journal_pb2.PoolIndex(asset=asset, borrow_index=borrow_index, borrow_rate=10**11)
         self.journal(partition, _effect(pool_index=index))
+
+    def depth(
+        self, venue: int, instrument: int, *, bids: tuple[tuple[int, int], ...], asks: tuple[tuple[int, int], ...]
+    ) -> market_pb2.Liquidity:
+        """An instrument's book at a venue; sides as (price, lots), best first."""
+        book = market_pb2.Liquidity(
+            venue=venue,
+            instrument=instrument,
+            bid_price=[price for price, _ in bids],
+            bid_lots=[lots for _, lots in bids],
+            ask_price=[price for price, _ in asks],
+            ask_lots=[lots for _, lots in asks],
+        )
+        self.picture.take_liquidity(book)
+        return book
 
     def watch(
         self, *, at_ns: int, held: str = "", ended: bool = False, prices: tuple[tuple[str, str, str], ...] = ()
