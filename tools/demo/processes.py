@@ -11,9 +11,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from tools.lifeline import lifeline
 
@@ -63,16 +62,15 @@ class Process:
     log: Path
     child: subprocess.Popen[bytes] | None = None
     stopped: bool = False
-    _sink: IO[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
         """Starts it, bound to the life of this process."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._sink = self.log.open("ab")
-        self.child = subprocess.Popen(
-            lifeline(*self.command), env=self.environment, stdin=subprocess.DEVNULL, stdout=self._sink,
-            stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        with self.log.open("ab") as sink:  # the child keeps its own
+            self.child = subprocess.Popen(
+                lifeline(*self.command), env=self.environment, stdin=subprocess.DEVNULL, stdout=sink,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
 
     def kill(self) -> None:
         """SIGKILL, as the kernel or an operator would."""
@@ -93,9 +91,6 @@ class Process:
                 self.child.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.kill()
-        if self._sink is not None:
-            self._sink.close()
-            self._sink = None
 
     def check_alive(self) -> None:
         """Raises NotReady when it has ended by itself."""
@@ -226,7 +221,8 @@ def readiness(url: str) -> tuple[bool, str]:
             return answer.status == 200, ""
     except urllib.error.HTTPError as refused:
         try:
-            unmet = json.loads(refused.read()).get("unmet", [])
+            body = json.loads(refused.read())
+            unmet = body.get("unmet", []) if isinstance(body, dict) else body
         except ValueError:
             return False, f"status {refused.code}"
         return False, ", ".join(_unmet(one) for one in unmet)[:300]
