@@ -6,7 +6,7 @@ import secrets
 import sys
 import time
 
-from libs.common.chain.follower import ChainFollower
+from libs.common.chain import ChainFollower
 from libs.common.codec import DeadLetters
 from libs.common.commands import CommandSender
 from libs.common.service import ServiceContext, main

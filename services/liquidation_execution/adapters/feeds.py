@@ -10,9 +10,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from ballast.events.v1 import journal_pb2, market_pb2, risk_pb2
-from libs.common.chain.follower import ChainFollower
+from libs.common.chain import AcceptedFrame, ChainFollower
 from libs.common.chain.kafka import new_consumer
-from libs.common.chain.rule import AcceptedFrame
 from libs.common.codec import DeadLetters, Undecodable, decode
 from libs.common.errors import Fault
 from libs.common.service import Condition

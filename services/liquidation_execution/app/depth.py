@@ -85,5 +85,6 @@ class DepthBook:
             side = (venue.id, instrument, direction)
             claimed = self._claims[side] + sum(lots for _, lots in self._fills.get(side, ()))
             levels = depth.asks if direction == BUY else depth.bids
-            found.append(Shown(venue.id, venue.taker_fee, levels, Lots(max(0, claimed))))
+            is_older = depth.run_time_ns < now_ns
+            found.append(Shown(venue.id, venue.taker_fee, levels, Lots(max(0, claimed)), is_older))
         return found

@@ -143,6 +143,7 @@ class Live:
             step=episode.step,
             opened_sequence=episode.opened_sequence,
             last_fill_sequence=episode.last_fill_sequence,
+            moved_sequence=self.needed_sequence(episode.account),
             live_orders=len(self._orders.get(episode.episode, ())),
             is_in_flight=self._is_in_flight(episode.episode),
             is_empty=not self.books[partition_of(episode.account)].lines_of(episode.account),

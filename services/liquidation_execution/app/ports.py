@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ResolveIt:
-    """Run the waterfall."""
+    """Bring back what is lent, or run the waterfall."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ class WaitReason(StrEnum):
     MARGIN_BEHIND = "no margin at or after the opening and the last fill"
     MARK_NOT_USABLE = "a mark it depends on may not be acted on"
     STEPS_EXHAUSTED = "the bound on steps is reached: a person is called"
-    SUPPLY_LENT = "what it lent has not come back from its pool"
     NOTHING_TO_RESOLVE = "below initial margin with neither debt nor anything that orders reduce"
 
 
@@ -51,6 +50,7 @@ class EpisodeView:
 
     Args:
         step: steps taken.
+        moved_sequence: journal sequence that last moved the account.
         live_orders: orders of the episode that are not terminal.
         is_in_flight: a decision was sent and has not come back in the journal.
         is_empty: neither assets nor debt are left.
@@ -64,6 +64,7 @@ class EpisodeView:
     step: int
     opened_sequence: int
     last_fill_sequence: int
+    moved_sequence: int
     live_orders: int
     is_in_flight: bool
     is_empty: bool
@@ -93,7 +94,7 @@ class TakeStep:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Run the waterfall: no assets are left, debt is."""
+    """Bring back what is lent; once nothing is, run the waterfall on the debt that no assets are left for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,9 @@ def next_action(view: EpisodeView, row: MarginRow | None, *, steps_max: int) -> 
         return Wait(WaitReason.ORDERS_ALIVE)
     if row is None or row.journal_sequence < view.needed_sequence:
         return Wait(WaitReason.MARGIN_BEHIND)
-    if view.is_empty:  # depends on no mark
-        return Close(Outcome.EMPTIED)
+    if view.is_empty:  # depends on no mark, but the margin it cites is one of the empty account
+        is_seen = row.journal_sequence >= view.moved_sequence
+        return Close(Outcome.EMPTIED) if is_seen else Wait(WaitReason.MARGIN_BEHIND)
     if not permits(row.validity, Action.LIQUIDATION):
         return Wait(WaitReason.MARK_NOT_USABLE)
     if row.equity >= row.initial:
@@ -126,9 +128,7 @@ def next_action(view: EpisodeView, row: MarginRow | None, *, steps_max: int) -> 
 def _reduction(view: EpisodeView, steps_max: int) -> Next:
     if view.has_reducible:
         return TakeStep(view.step + 1) if view.step < steps_max else Wait(WaitReason.STEPS_EXHAUSTED)
-    if view.has_supply:
-        return Wait(WaitReason.SUPPLY_LENT)
-    return Resolve() if view.has_debt else Wait(WaitReason.NOTHING_TO_RESOLVE)
+    return Resolve() if view.has_debt or view.has_supply else Wait(WaitReason.NOTHING_TO_RESOLVE)
 
 
 def urgency(row: MarginRow | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -24,12 +24,14 @@ class Shown:
         fee: what the venue takes, on notional.
         levels: (price, lots), best first.
         claimed: lots of this depth that orders on their way, or fills newer than the book, have taken.
+        is_older: the book is older than the mark: what is better than the mark is not counted on.
     """
 
     venue: VenueId
     fee: Ppm
     levels: tuple[tuple[Price, Lots], ...]
     claimed: Lots
+    is_older: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,13 @@ def ladder(
 ) -> Ladder:
     """The levels of all venues merged, best first after fees, cut at the collar and at each venue's participation."""
     limit = worst_price(mark, direction, rules.collar)
-    rungs = [rung for one in shown for rung in _rungs(instrument, one, direction, limit, rules, liquidation_fee)]
+    most = instrument.max_order_lots
+    found = [(one, _taken(one, direction, limit, participation=rules.participation, most=most)) for one in shown]
+    rungs = [
+        Rung(one.venue, _counted_on(price, mark, direction, one), lots, Ppm(one.fee + liquidation_fee))
+        for one, taken in found
+        for price, lots in taken
+    ]
     rungs.sort(key=lambda rung: (direction * rung.price * (PPM + direction * rung.fee), rung.venue))
     each = [weight(instrument, lots=rung.lots, price=rung.price, up=True) for rung in rungs]
     return Ladder(
@@ -161,17 +169,21 @@ def ladder(
     )
 
 
-def _rungs(
-    instrument: Instrument, shown: Shown, direction: int, limit: Price, rules: LiquidationRules, liquidation_fee: Ppm
-) -> Iterable[Rung]:
+def _taken(
+    shown: Shown, direction: int, limit: Price, *, participation: int, most: int
+) -> Iterator[tuple[Price, Lots]]:
+    """Parts of levels within the collar that are ours to take: others have claimed the best of them already."""
     within = [(price, lots) for price, lots in shown.levels if direction * price <= direction * limit and lots > 0]
-    displayed = sum(lots for _, lots in within)
-    left = min(share(displayed, rules.participation, up=False) - shown.claimed, instrument.max_order_lots)
+    left = min(share(sum(lots for _, lots in within), participation, up=False) - shown.claimed, most)
     skip = int(shown.claimed)
     for price, lots in within:
-        free = max(0, lots - skip)
+        taken = min(max(0, lots - skip), left)
         skip = max(0, skip - lots)
-        taken = min(free, left)
         if taken > 0:
             left -= taken
-            yield Rung(shown.venue, price, Lots(taken), Ppm(shown.fee + liquidation_fee))
+            yield price, Lots(taken)
+
+
+def _counted_on(price: Price, mark: Price, direction: int, shown: Shown) -> Price:
+    is_better = direction * price < direction * mark
+    return mark if shown.is_older and is_better else price

@@ -25,8 +25,8 @@ from services.liquidation_execution.domain.episodes import (
 
 STEPS_MAX = 5
 VIEW = EpisodeView(
-    episode=7, account=AccountId(1), step=2, opened_sequence=10, last_fill_sequence=20, live_orders=0,
-    is_in_flight=False, is_empty=False, has_reducible=True, has_supply=False, has_debt=True,
+    episode=7, account=AccountId(1), step=2, opened_sequence=10, last_fill_sequence=20, moved_sequence=20,
+    live_orders=0, is_in_flight=False, is_empty=False, has_reducible=True, has_supply=False, has_debt=True,
 )  # fmt: skip
 ROW = MarginRow(20, 5, 1, 0, Usd6(50), Usd6(100), Usd6(80), ValidityClass.VALID)
 
@@ -39,6 +39,7 @@ CASES: list[tuple[dict[str, object], dict[str, object] | None, Next]] = [
     ({"last_fill_sequence": 0, "step": 0},    {"journal_sequence": 9},            Wait(WaitReason.MARGIN_BEHIND)),
     ({"last_fill_sequence": 0, "step": 0},    {"journal_sequence": 10},           TakeStep(1)),
     ({"is_empty": True},                      {},                                 Close(Outcome.EMPTIED)),
+    ({"is_empty": True, "moved_sequence": 21}, {},                                Wait(WaitReason.MARGIN_BEHIND)),
     ({"is_empty": True},                      {"validity": ValidityClass.STALE},  Close(Outcome.EMPTIED)),
     ({},                                      {"validity": ValidityClass.HOLD},   Wait(WaitReason.MARK_NOT_USABLE)),
     ({},                                      {"validity": ValidityClass.STALE},  Wait(WaitReason.MARK_NOT_USABLE)),
@@ -50,7 +51,7 @@ CASES: list[tuple[dict[str, object], dict[str, object] | None, Next]] = [
     ({"step": 5},                             {},                                 Wait(WaitReason.STEPS_EXHAUSTED)),
     ({"step": 5, "has_reducible": False},     {},                                 Resolve()),
     ({"has_reducible": False},                {"equity": -1},                     Resolve()),
-    ({"has_reducible": False, "has_supply": True}, {},                            Wait(WaitReason.SUPPLY_LENT)),
+    ({"has_reducible": False, "has_supply": True, "has_debt": False}, {},         Resolve()),
     ({"has_reducible": False, "has_debt": False}, {},                             Wait(WaitReason.NOTHING_TO_RESOLVE)),
 ]  # fmt: skip
 
