@@ -205,7 +205,7 @@ class House:
 class Worker:
     """The service as its own process."""
 
-    def __init__(self, bootstrap: str, directory: Path, repository: Path) -> None:
+    def __init__(self, bootstrap: str, directory: Path, repository: Path, *, instance: str = "0") -> None:
         self.http, self.grpc = free_port(), free_port()
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("BALLAST_")},
@@ -213,8 +213,9 @@ class Worker:
             "BALLAST_KAFKA_BOOTSTRAP": bootstrap,
             "BALLAST_HTTP_PORT": str(self.http),
             "BALLAST_GRPC_PORT": str(self.grpc),
+            "BALLAST_INSTANCE": instance,
         }
-        self._log = directory / "risk.log"
+        self._log = directory / f"risk-{instance}.log"
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -358,3 +359,31 @@ async def _a_restart_says_the_same(house: House, worker: Worker) -> None:
     frame = await house.margin_at(last, after=before)
     assert frame.fingerprint == house.fingerprint.digest
     assert await worker.end(signal.SIGTERM) == 0
+
+
+async def test_partitions_move_between_workers(
+    fresh_kafka: str, worker: Worker, tmp_path: Path, repository: Path
+) -> None:
+    second = Worker(fresh_kafka, tmp_path, repository, instance="1")
+    async with House(fresh_kafka).running() as house:
+        await house.activate(load_parameters(repository / "config").hash)
+        await worker.start()
+        await worker.ready()
+        try:
+            await second.start()
+            await second.ready()
+            await _all_partitions_are_served(house)
+            assert await second.end(signal.SIGKILL) == -signal.SIGKILL
+            await _all_partitions_are_served(house)  # once the session of the dead member has ended
+        finally:
+            await second.end(signal.SIGKILL)
+
+
+async def _all_partitions_are_served(house: House) -> None:
+    async with asyncio.timeout(2 * WAIT_SECONDS):
+        while True:
+            sequence = await house.marks(1_300_000)
+            await asyncio.sleep(0.5)
+            served = {one.partition for one, _ in house.margins if one.mark_sequence >= sequence}
+            if served == set(range(PARTITIONS)):
+                return

@@ -40,27 +40,7 @@ def build_app(
         on_assigned, on_revoked: awaited with the journal's partitions that came, or went; must return soon.
         on_failed: told what ended the agent.
     """
-    app = faust.App(
-        GROUP,
-        broker=[f"kafka://{one}" for one in bootstrap.split(",")],
-        store="memory://",
-        datadir=directory,
-        autodiscover=False,
-        web_enabled=False,
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        processing_guarantee="at_least_once",
-        consumer_group_instance_id=f"{GROUP}-{instance}",
-        consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=FRAME_BYTES_MAX,
-        broker_client_id=f"{GROUP}-{instance}",
-        broker_session_timeout=SESSION_SECONDS,
-        broker_heartbeat_interval=HEARTBEAT_SECONDS,
-        broker_commit_interval=COMMIT_SECONDS,
-        broker_max_poll_records=RECORDS_A_POLL_MAX,
-        stream_wait_empty=False,
-        worker_redirect_stdouts=False,
-    )
+    app = _new_app(bootstrap=bootstrap, instance=instance, directory=directory)
     journal = app.topic(JOURNAL.name, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
 
     async def fold(stream: StreamT[bytes]) -> None:
@@ -84,6 +64,30 @@ def build_app(
     signals.on_partitions_assigned.connect(assigned)
     signals.on_partitions_revoked.connect(revoked)
     return app
+
+
+def _new_app(*, bootstrap: str, instance: str, directory: Path) -> faust.App:
+    return faust.App(
+        GROUP,
+        broker=[f"kafka://{one}" for one in bootstrap.split(",")],
+        store="memory://",
+        datadir=directory,
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        processing_guarantee="at_least_once",
+        consumer_group_instance_id=f"{GROUP}-{instance}",
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=FRAME_BYTES_MAX,
+        broker_client_id=f"{GROUP}-{instance}",
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=HEARTBEAT_SECONDS,
+        broker_commit_interval=COMMIT_SECONDS,
+        broker_max_poll_records=RECORDS_A_POLL_MAX,
+        stream_wait_empty=False,
+        worker_redirect_stdouts=False,
+    )
 
 
 def _journal_partitions(found: set[TP]) -> set[int]:

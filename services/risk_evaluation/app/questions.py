@@ -8,6 +8,7 @@ from ballast.api.v1 import risk_pb2 as api
 from ballast.events.v1 import risk_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import BallastError
+from libs.common.validity import Action, ValidityClass, permits
 from services.risk_evaluation.app.fold import COLUMNS
 from services.risk_evaluation.app.frames import margin_frame
 from services.risk_evaluation.app.market import Control, Market
@@ -32,7 +33,10 @@ class Refused(BallastError):
 
 
 def explain(model: Model, risk: PartitionRisk, market: Market, control: Control, account: int) -> api.ExplainResponse:
-    """The margin of an account with its lines and what may leave. Raises Refused."""
+    """The margin of an account with its lines and what may leave.
+
+    Nothing may leave a restricted account, or one that holds lines whose marks forbid it. Raises: Refused.
+    """
     row = _row(risk, account)
     columns, prices = risk.fold.columns, risk.prices(market)
     rows = columns.entity_rows([row])
@@ -43,8 +47,12 @@ def explain(model: Model, risk: PartitionRisk, market: Market, control: Control,
     risk.stamp(frame, market, control)
     answer = api.ExplainResponse(margin=frame, worst_scenario=model.scenario_name(frame.worst_scenario[0]))
     answer.lines.extend(_lines(model, prices, risk, account))
+    attributes = risk.fold.book.accounts.get(account)
+    may_leave = permits(ValidityClass(frame.validity[0]), Action.WITHDRAWAL) and not (
+        attributes and attributes.restricted
+    )
     for asset in model.assets:
-        if columns.line(account, Column.CASH, asset.id) > 0:
+        if may_leave and columns.line(account, Column.CASH, asset.id) > 0:
             units = free_units(model, prices, columns, account=account, asset=asset.id)
             answer.free.append(api.FreeUnits(asset=asset.id, units=units))
     return answer

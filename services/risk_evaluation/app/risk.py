@@ -78,6 +78,7 @@ class Risk:
     def freeze(self, partition: int) -> None:
         """The partition is revoked: its columns stay as they are."""
         self.live.discard(partition)
+        self._wake.set()  # whoever waits for it is told
 
     def take_journal(self, partition: int, frame: AcceptedFrame) -> None:
         """Folds a frame; one that was folded before is dropped. Raises InvariantBroken (I8, I13)."""
