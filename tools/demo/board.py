@@ -105,8 +105,8 @@ def _wide(view: View, width: int, height: int) -> Layout:
     log = max(0, height - _HEADER - _TOP - _WORST - bottom)
     log = log if log >= 5 else 0
     middle = height - _HEADER - _TOP - bottom - log
-    marks, accounts = 44, 40
-    left = max(56, width * 48 // 100)
+    marks, accounts = 42, 42
+    left = max(56, width * 46 // 100)
     rows = [
         Layout(panels.header(view, width=width), size=_HEADER),
         _row(

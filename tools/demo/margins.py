@@ -17,15 +17,17 @@ _HEALTHY = risk_pb2.MARGIN_STATE_HEALTHY
 
 
 class MarginTable:
-    """Rows sorted by account; money in 10^-6 USD."""
+    """One row an account, in the order they were first seen; money in 10^-6 USD."""
 
     def __init__(self) -> None:
         self.account: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self.money: Columns = np.empty((3, 0), np.int64)  # equity, initial margin, maintenance margin
         self.state: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         self.version = (0, 0, 0)
-        self.by_state: tuple[int, ...] = ()
         self.calls = 0
+        self._row_of: dict[int, int] = {}
+        self._named: npt.NDArray[np.uint64] = self.account  # accounts of the last frame
+        self._named_rows: npt.NDArray[np.intp] = np.empty(0, np.intp)
 
     @property
     def mark_sequence(self) -> int:
@@ -42,7 +44,6 @@ class MarginTable:
         if version < self.version:
             return
         self.version = version
-        self.by_state = tuple(frame.accounts_by_state)
         account = np.array(frame.account, np.uint64)
         rows = self._rows_of(account)
         state = np.frombuffer(frame.state, np.uint8)
@@ -58,8 +59,8 @@ class MarginTable:
 
     def of(self, account: int) -> tuple[int, int, int, int] | None:
         """Equity, initial margin, maintenance margin and state of an account."""
-        row = int(np.searchsorted(self.account, np.uint64(account)))
-        if row == len(self.account) or int(self.account[row]) != account:
+        row = self._row_of.get(account)
+        if row is None:
             return None
         equity, initial, maintenance = (int(value) for value in self.money[:, row])
         return equity, initial, maintenance, int(self.state[row])
@@ -76,12 +77,14 @@ class MarginTable:
         return tuple(int(one) for one in np.bincount(self.state, minlength=5)[:5])
 
     def _rows_of(self, account: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
-        if np.array_equal(account, self.account):
-            return np.arange(len(account))
-        new = np.setdiff1d(account, self.account)
-        if len(new):
-            at = np.searchsorted(self.account, new)
-            self.account = np.insert(self.account, at, new)
-            self.money = np.insert(self.money, at, 0, axis=1)
-            self.state = np.insert(self.state, at, 0)
-        return np.searchsorted(self.account, account)
+        # Full frames name the same accounts again and again.
+        if np.array_equal(account, self._named):
+            return self._named_rows
+        row_of = self._row_of
+        rows = [row_of.setdefault(one, len(row_of)) for one in account.tolist()]
+        if new := len(row_of) - len(self.account):
+            self.account = np.fromiter(row_of, np.uint64, len(row_of))
+            self.money = np.pad(self.money, ((0, 0), (0, new)))
+            self.state = np.pad(self.state, (0, new))
+        self._named, self._named_rows = account, np.array(rows, np.intp)
+        return self._named_rows

@@ -208,6 +208,7 @@ class Observatory:
                 body = market_pb2.MarksBody.FromString(frame.body)
                 self.picture.take_marks(body, sequence=frame.sequence, run_time_ns=frame.run_time_ns)
             self.changed()
+            await asyncio.sleep(0)
 
     async def _follow_journal(self, partition: int, follower: ChainFollower) -> None:
         while True:
@@ -235,6 +236,7 @@ class Observatory:
                     if record.value is not None:
                         self._take_view(partition.topic, record)
             self.changed()
+            await asyncio.sleep(0)  # what is fetched already is returned without giving the loop its turn
 
     def _take_view(self, topic: str, record: Any) -> None:
         try:

@@ -117,11 +117,11 @@ def header(view: View, *, width: int) -> Panel:
 
 def _pace(clock: Clock) -> Text:
     if clock.has_ended:
-        pace = Text("■ the replay has ended", "bold green")
+        pace = Text.assemble(("■ the replay has ended", "bold green"))
     elif clock.held_reason:
         pace = Text.assemble(("❚❚ held ", "bold yellow"), (clock.held_reason.replace("_", " "), "yellow"))
     else:
-        pace = Text("▶ moving", "bold green")
+        pace = Text.assemble(("▶ moving", "bold green"))
     if clock.held_seconds:
         reasons = ", ".join(f"{reason.replace('_', ' ')} {duration(s)}" for reason, s in clock.held_seconds[:4])
         pace.append(f"   held {duration(clock.held_in_all)} in all: {reasons}", "dim")
@@ -180,7 +180,7 @@ def _slippage(figures: SlippageFigures) -> Text:
     text = _cut("")
     text.append(f"{figures.fills:,}", "bold" if figures.fills else "dim")
     if figures.average_bp is not None and figures.worst_bp is not None:
-        text.append(f" at {figures.average_bp:.1f} bp, worst {figures.worst_bp:.0f}", "dim")
+        text.append(f"  {figures.average_bp:.1f} bp, worst {figures.worst_bp:.0f}", "dim")
     return text
 
 
@@ -259,7 +259,7 @@ def log_lines(happenings: Sequence[Happening]) -> Text:
     for number, one in enumerate(happenings):
         text.append("\n" if number else "")
         text.append(f"{moment(one.run_time_ns, short=True)} ", "bright_black")
-        text.append(one.text, KIND_STYLES[one.kind])
+        text.append(one.text.removeprefix("episode "), KIND_STYLES[one.kind])
     return text
 
 

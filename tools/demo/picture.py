@@ -201,17 +201,17 @@ class Picture:
                 self._open_episodes.add(episode.episode)
                 self.opened += 1
                 equity, required = episode.equity / 1e6, episode.maintenance_margin / 1e6
-                self.note(f"episode opened on {who}: equity {equity:,.0f} < {required:,.0f} USD", Kind.OPENED)
+                self.note(f"episode opened: {who}, equity {equity:,.0f} < {required:,.0f} USD", Kind.OPENED)
             return
         self._open_episodes.discard(episode.episode)
         seconds = (episode.closed_at_ns - episode.opened_at_ns) / 1e9
-        after = f"after {episode.step} step{'' if episode.step == 1 else 's'} and {seconds:,.0f} s"
+        how = f"{episode.step} step{'' if episode.step == 1 else 's'}, {seconds:,.0f} s"
         if episode.state == ledger_pb2.EPISODE_STATE_HEALTHY:
             self.closed_healthy += 1
-            self.note(f"episode closed on {who}: healthy {after}", Kind.CLOSED)
+            self.note(f"episode closed: {who} healthy, {how}", Kind.CLOSED)
         else:
             self.closed_emptied += 1
-            self.note(f"episode closed on {who}: emptied {after}", Kind.EMPTIED)
+            self.note(f"episode closed: {who} emptied, {how}", Kind.EMPTIED)
 
     def _take_fill(self, fill: journal_pb2.Fill) -> None:
         instrument = self.instruments.get(fill.instrument)
@@ -240,4 +240,4 @@ class Picture:
         usd = self.valuation.usd(step.asset, step.units)
         payer = _PAYERS.get(step.step, str(step.step))
         self.bad_debt[payer] += usd
-        self.note(f"loss of {usd:,.2f} USD on {self.label(step.account)} borne by {payer}", Kind.LOSS)
+        self.note(f"loss: {usd:,.2f} USD of {self.label(step.account)} borne by {payer}", Kind.LOSS)

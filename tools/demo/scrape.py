@@ -21,7 +21,10 @@ _WANTED = ("ballast_", "process_resident_memory_bytes")
 LATENCIES = {
     "price_ingestion": "ballast_price_frame_accepted_seconds",
     "collateral_management": "ballast_ledger_frame_accept_seconds",
+    "venue_gateway": "ballast_gateway_order_round_trip_seconds",
 }
+# What waits: records not read yet, commands without outcome, episodes without a plan.
+_LAGS = ("_lag_count", "_behind_count", "_waiting_count", "_waiting_episodes_count")
 _HELD = "ballast_price_clock_held_seconds_total"
 
 
@@ -48,7 +51,7 @@ def read_answers(name: str, *, status: int, ready: str, metrics: str) -> Scraped
     """What the two answers say; figures that are absent stay unknown."""
     samples = _samples(metrics)
     histogram = _histogram(name, samples)
-    lags = [one.value for one in samples if "_lag_" in one.name or "_behind_" in one.name]
+    lags = [one.value for one in samples if one.name.endswith(_LAGS)]
     memory = [one.value for one in samples if one.name == "process_resident_memory_bytes"]
     row = ServiceRow(
         name=name,

@@ -97,7 +97,7 @@ def test_an_episode_is_counted_once_however_often_it_changes() -> None:
     shown = view(story)
     assert (shown.opened, shown.closed_healthy, shown.closed_emptied, shown.episodes) == (1, 1, 0, ())
     assert story.picture.episode_orders == {}
-    assert story.picture.happenings[-1].text == "episode closed on desk-00 0/1: healthy after 1 step and 60 s"
+    assert story.picture.happenings[-1].text == "episode closed: desk-00 0/1 healthy, 1 step, 60 s"
 
 
 @pytest.mark.parametrize(
