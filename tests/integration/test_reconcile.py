@@ -58,7 +58,7 @@ async def _write_flat(bootstrap: str, story: Story, *, is_poisoned: bool) -> Non
         for command in story.commands:
             body = command.batch.SerializeToString()
             stamped = headers(wall_ns=WALL_NS, stamps=dict(command.stamps))
-            await producer.send(COMMANDS.name, body, partition=0, headers=stamped)
+            await producer.send(COMMANDS.name, body, partition=command.partition, headers=stamped)
         for margin in story.margins:
             stamped = headers(wall_ns=margin.wall_ns, mark_received_wall_ns=margin.mark_received_wall_ns)
             body = margin.frame.SerializeToString()

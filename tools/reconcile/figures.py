@@ -122,11 +122,11 @@ class Figures:
         if known is None:
             known = Episode(one.episode, one.account, one.opened_at_ns, one.equity, one.maintenance_margin)
             known.opened_wall_ns = frame.wall_ns
-            decision = self._world.decisions.get(key_of(outcome))
+            decision = self._world.decisions.get(key_of(frame.partition, outcome))
             known.mark_received_wall_ns = decision.mark_received_wall_ns if decision else 0
             self.episodes[one.episode] = known
         if one.state != ledger_pb2.EPISODE_STATE_OPEN:
-            known.closed_on = self._world.cited_row(key_of(outcome))
+            known.closed_on = self._world.cited_row(key_of(frame.partition, outcome))
         known.steps, known.state, known.closed_at_ns = one.step, one.state, one.closed_at_ns
 
     def _order(self, one: journal_pb2.Order) -> None:

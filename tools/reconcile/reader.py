@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -55,11 +56,23 @@ async def read_and_reconcile(bootstrap: str) -> Result:
     loaded = await _parameters(bootstrap)
     world = World(loaded.parameters, parameters_hash=loaded.hash)
     homes = loaded.parameters.partitions
-    chains = [await _chain(bootstrap, MARKS, 0, lambda frame: world.marks.take(_mark(frame)))]
+    async with AsyncExitStack() as stack:
+        # Where the journals end is seen first: what they cite up to there is on the other topics already.
+        journals = [await _following(stack, bootstrap, JOURNAL, partition) for partition in range(homes)]
+        chains = [await _chain(bootstrap, MARKS, lambda frame: world.marks.take(_mark(frame)))]
+        await _gather(bootstrap, world, homes)
+        walk = Walk(world)
+        for partition, follower in enumerate(journals):
+            chains.append(await _read_chain(follower, _taking(walk, partition)))
+    chains.append(await _chain(bootstrap, CONTROL, lambda frame: None))
+    return walk.finish(chains=chains, dead=[one async for one in _dead(bootstrap)])
+
+
+async def _gather(bootstrap: str, world: World, homes: int) -> None:
     async for record in _records(bootstrap, COMMANDS, home_partitions=homes):
         batch = _decoded(commands_pb2.CommandBatch, record)
         if batch is not None:
-            world.take_commands(CommandRecord(batch, _stamps(record)))
+            world.take_commands(CommandRecord(record.partition, batch, _stamps(record)))
     async for record in _records(bootstrap, MARGIN, home_partitions=homes):
         frame = _decoded(risk_pb2.MarginFrame, record)
         if frame is not None:
@@ -69,11 +82,6 @@ async def read_and_reconcile(bootstrap: str) -> Result:
         decision = _decoded(interest_pb2.RateDecision, record)
         if decision is not None:
             world.rates[decision.asset, decision.tick].append(decision)
-    walk = Walk(world)
-    for partition in range(homes):
-        chains.append(await _chain(bootstrap, JOURNAL, partition, _taking(walk, partition)))
-    chains.append(await _chain(bootstrap, CONTROL, 0, lambda frame: None))
-    return walk.finish(chains=chains, dead=[one async for one in _dead(bootstrap)])
 
 
 async def _parameters(bootstrap: str) -> LoadedParameters:
@@ -87,7 +95,7 @@ async def _parameters(bootstrap: str) -> LoadedParameters:
         elif body.HasField("activate_parameters"):
             active.append(body.activate_parameters.hash)
 
-    await _chain(bootstrap, CONTROL, 0, fold)
+    await _chain(bootstrap, CONTROL, fold)
     if not active or active[-1] not in sets:
         raise Unreadable(f"expected an active parameter set on {CONTROL.name}, found {len(sets)} sets")
     loaded = LoadedParameters(sets[active[-1]])
@@ -118,13 +126,25 @@ def _mark(accepted: AcceptedFrame) -> MarkFrame:
     return MarkFrame(frame.sequence, frame.run_time_ns, market_pb2.MarksBody.FromString(frame.body))
 
 
-async def _chain(bootstrap: str, topic: Topic, partition: int, fold: Callable[[AcceptedFrame], None]) -> Chain:
+async def _following(stack: AsyncExitStack, bootstrap: str, topic: Topic, partition: int) -> ChainFollower:
     follower = ChainFollower(bootstrap=bootstrap, topic=topic, partition=partition, client_id=CLIENT_ID)
+    await follower.start()
+    stack.push_async_callback(follower.stop)
+    return follower
+
+
+async def _chain(bootstrap: str, topic: Topic, fold: Callable[[AcceptedFrame], None]) -> Chain:
+    """Reads partition 0 of a chained topic."""
+    async with AsyncExitStack() as stack:
+        return await _read_chain(await _following(stack, bootstrap, topic, 0), fold)
+
+
+async def _read_chain(follower: ChainFollower, fold: Callable[[AcceptedFrame], None]) -> Chain:
+    """Reads up to the end that the follower saw when it started."""
     frames = claims = 0
     broken = ""
-    await follower.start()
     try:
-        while not (follower.caught_up and await follower.end_reached()):
+        while not follower.caught_up:
             for one in await follower.read(timeout_s=_POLL_SECONDS):
                 if isinstance(one, AcceptedFrame):
                     fold(one)
@@ -132,8 +152,6 @@ async def _chain(bootstrap: str, topic: Topic, partition: int, fold: Callable[[A
                 claims += isinstance(one, AcceptedClaim)
     except ChainBroken as error:
         broken = str(error)
-    finally:
-        await follower.stop()
     rejected = {reason.value: count for reason, count in follower.rule.rejected.items()}
     return Chain(follower.name, frames, claims, rejected, broken)
 

@@ -42,8 +42,9 @@ class MarginRecord:
 
 @dataclass(frozen=True, slots=True)
 class CommandRecord:
-    """A batch of commands with its stamps by name."""
+    """A batch of commands of one partition with its stamps by name."""
 
+    partition: int
     batch: commands_pb2.CommandBatch
     stamps: Mapping[str, int]
 
@@ -72,13 +73,13 @@ class Chain:
     broken: str = ""
 
 
-def key_of(message: commands_pb2.Command | journal_pb2.Outcome) -> Key:
-    """Identity of a command, the same on the command and on its outcome."""
+def key_of(partition: int, message: commands_pb2.Command | journal_pb2.Outcome) -> Key:
+    """Identity of a command, the same on the command and on its outcome; each partition numbers by itself."""
     match message.WhichOneof("key"):
         case "session":
-            return "session", message.session.session, message.session.n
+            return partition, "session", message.session.session, message.session.n
         case "client":
-            return "client", message.principal.id, message.client.key
+            return partition, "client", message.principal.id, message.client.key
         case "fact":
-            return "fact", message.fact.stream, message.fact.sequence
-    return ("none",)
+            return partition, "fact", message.fact.stream, message.fact.sequence
+    return partition, "none"

@@ -96,7 +96,7 @@ class World:
                 self.order_received_wall_ns[order] = min(received, self.order_received_wall_ns.get(order, received))
             elif which in _DECISIONS:
                 decision = _decision(command, record.stamps.get("mark_received_wall_ns", 0))
-                self.decisions.setdefault(key_of(command), decision)
+                self.decisions.setdefault(key_of(record.partition, command), decision)
                 if which in ("open_episode", "close_episode"):
                     cut = (partition_of(decision.account), decision.journal_sequence, decision.mark_sequence)
                     self._cited.add(cut)

@@ -77,7 +77,7 @@ class HealthyKeepsCollateral(Watch):
                 f"maintenance margin {one.maintenance_margin}"
             )
             return
-        row = self.world.cited_row(key_of(outcome))
+        row = self.world.cited_row(key_of(frame.partition, outcome))
         if row is None:
             self.findings.add(f"{where(frame)}: episode {one.episode} cites a margin that was never published")
         elif row.state not in _LOW or (row.equity, row.maintenance_margin) != (one.equity, one.maintenance_margin):

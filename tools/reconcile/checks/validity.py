@@ -55,7 +55,7 @@ class UsableMarks(Watch):
             )
 
     def _decision(self, frame: JournalFrame, outcome: journal_pb2.Outcome) -> None:
-        decision = self.world.decisions.get(key_of(outcome))
+        decision = self.world.decisions.get(key_of(frame.partition, outcome))
         if decision is None:
             self.findings.add(f"{where(frame)}: {outcome.command} of {outcome.subject} is on no commands topic")
             return

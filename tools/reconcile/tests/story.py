@@ -76,7 +76,7 @@ class Story:
             self._n += 1
             command.session.session, command.session.n = b"s" * 16, self._n
         batch = commands_pb2.CommandBatch(commands=[command])
-        self.commands.append(CommandRecord(batch, stamps or {}))
+        self.commands.append(CommandRecord(partition, batch, stamps or {}))
         book = self.books[partition]
         context = Context(PARAMETERS, book.sequence + 1, self.now_ns, 1, True)
         outcome = handle(self.states[partition], command, context)
