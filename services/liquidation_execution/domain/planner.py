@@ -29,11 +29,13 @@ from services.liquidation_execution.domain.slices import (
     span,
 )
 
-CANDIDATES_MAX = 16  # of one round trip
-ROUNDS_MAX = 10  # of one search: 17^10 lots is beyond any position, the bound is for a kernel that moves
+CANDIDATES_MAX = 64  # of one round trip: risk's kernel takes 0.4 ms for one and 1.1 ms for 64
+ROUNDS_MAX = 10  # of one search: far more than any position needs, the bound is for a kernel that moves
+_PARTS = 4
+_EVEN = 6
+_WIDTHS = (0, 1, 2, 4, 8, 16)
 _ALTERNATIVES_MAX = 12
 _COST_FLOOR = 100  # ppm of notional: below it a cost says nothing about which slice is better
-_SMALLER = (2, 4, 8, 16)
 
 
 class PlanKind(StrEnum):
@@ -83,38 +85,49 @@ class Plan:
     alternatives: tuple[Alternative, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Ray:
+    """Quantities on the way from a base to a slice, judged from the nearest to the farthest."""
+
+    base: Quantity
+    points: tuple[int, ...]  # steps above the base
+    judged: tuple[Judged, ...]
+    slice: Slice
+
+    @property
+    def end(self) -> Judged:
+        """The farthest one."""
+        return self.judged[-1]
+
+
 Asking = Generator[tuple[Candidate, ...], Evaluation, Plan]
-_Asking = Generator[tuple[Candidate, ...], Evaluation, list[Judged]]
-_Found = Generator[tuple[Candidate, ...], Evaluation, tuple[Judged, Judged] | None]  # chosen, end of its path
+_Judging = Generator[tuple[Candidate, ...], Evaluation, list[Judged]]
+_Rays = Generator[tuple[Candidate, ...], Evaluation, list[_Ray]]
+_Found = Generator[tuple[Candidate, ...], Evaluation, tuple[Judged, Judged] | None]  # chosen, end of its ray
 _Fewest = Generator[tuple[Candidate, ...], Evaluation, Judged]
 
 
 def plan(problem: Problem) -> Asking:
     """Yields batches of candidates, wants each one's evaluation, returns the plan."""
+    zero = tuple(0 for _ in problem.lines)
     firsts = bundles(problem.lines)[:CANDIDATES_MAX]
     if not firsts:
         return Plan(PlanKind.NO_DEPTH)
-    judged = yield from _judge(problem, firsts)
-    now = judged[0].before
+    rays = yield from _judge_rays(problem, [(zero, one) for one in firsts])
+    now = rays[0].end.before
     if now.equity >= now.initial:
         return Plan(PlanKind.RECOVERED)
-    if now.equity < 0:
-        return _close(problem, judged)
-    admissible = _ranked(problem, [one for one in judged if _admissible(problem, one)])
-    if not admissible:
-        smaller = yield from _judge(problem, _smaller(problem, judged))
-        admissible = _ranked(problem, [one for one in smaller if _admissible(problem, one)])
-        judged = judged + smaller
-    if not admissible:
-        return _close(problem, judged)
-    found = yield from _least(problem, admissible)
+    found = None
+    if now.equity >= 0:
+        usable = [cut for cut in (_up_to_admissible(problem, ray) for ray in rays) if cut is not None]
+        found = (yield from _least(problem, _ranked(problem, usable))) if usable else None
     if found is None:
-        return _close(problem, judged)
+        return _close(problem, rays)
     kind = PlanKind.REDUCE if found[0].reaches(problem.rules.target) else PlanKind.PARTIAL
-    return _planned(problem, kind, found[0], found[1], judged)
+    return _planned(problem, kind, found[0], found[1], rays)
 
 
-def _judge(problem: Problem, slices: Sequence[Slice]) -> _Asking:
+def _judge(problem: Problem, slices: Sequence[Slice]) -> _Judging:
     found: list[Judged] = []
     for start in range(0, len(slices), CANDIDATES_MAX):
         batch = slices[start : start + CANDIDATES_MAX]
@@ -123,13 +136,36 @@ def _judge(problem: Problem, slices: Sequence[Slice]) -> _Asking:
     return found
 
 
+def _judge_rays(problem: Problem, wanted: Sequence[tuple[Quantity, Slice]]) -> _Rays:
+    # Parts of each slice come along in the same round trip: the last lots of a deep one cost most, and the search for
+    # the fewest lots begins between two of them.
+    parts = max(1, min(_PARTS, mul_div_down(CANDIDATES_MAX, 1, len(wanted))))
+    points = [
+        sorted({mul_div_up(span(base, top.lots), part, parts) for part in range(1, parts + 1)}) for base, top in wanted
+    ]
+    slices = [
+        Slice(top.name, between(base, top.lots, at))
+        for (base, top), steps in zip(wanted, points, strict=True)
+        for at in steps
+    ]
+    judged = iter((yield from _judge(problem, slices)))
+    return [
+        _Ray(base, tuple(steps), tuple(next(judged) for _ in steps), top)
+        for (base, top), steps in zip(wanted, points, strict=True)
+    ]
+
+
 def _adds_risk(problem: Problem, one: Judged) -> bool:
     touched = [line for line, lots in zip(problem.lines, one.slice.lots, strict=True) if lots]
     return one.after.maintenance > one.before.maintenance and not all(line.reducible.is_residue for line in touched)
 
 
-def _admissible(problem: Problem, one: Judged) -> bool:
-    return one.relief(problem.rules.target) > 0 and not _adds_risk(problem, one) and one.keeps_ratio
+def _up_to_admissible(problem: Problem, ray: _Ray) -> _Ray | None:
+    for count in range(len(ray.points), 0, -1):
+        one = ray.judged[count - 1]
+        if one.relief(problem.rules.target) > 0 and not _adds_risk(problem, one) and one.keeps_ratio:
+            return _Ray(ray.base, ray.points[:count], ray.judged[:count], one.slice)
+    return None
 
 
 def _notional(problem: Problem, lots: Quantity) -> int:
@@ -137,75 +173,61 @@ def _notional(problem: Problem, lots: Quantity) -> int:
     return sum(mul_div_down(line.notional, some, line.reducible.lots) for line, some in parts)
 
 
-def _ranked(problem: Problem, slices: Sequence[Judged]) -> list[Judged]:
-    def relief_per_cost(one: Judged) -> int:
+def _ranked(problem: Problem, rays: Sequence[_Ray]) -> list[_Ray]:
+    def relief_per_cost(ray: _Ray) -> int:
+        one = ray.end
         least = mul_div_up(_notional(problem, one.slice.lots), _COST_FLOOR, PPM)
         return mul_div_down(one.relief(problem.rules.target), PPM, max(one.cost, least, 1))
 
-    return sorted(slices, key=relief_per_cost, reverse=True)
+    return sorted(rays, key=relief_per_cost, reverse=True)
 
 
-def _smaller(problem: Problem, judged: Sequence[Judged]) -> list[Slice]:
-    # The last lots of a deep slice cost most: a part of it may still be worth its price.
-    helpful = [one for one in judged if not _adds_risk(problem, one)]
-    zero = tuple(0 for _ in problem.lines)
-    return [
-        Slice(
-            f"1/{part} of {one.slice.name}",
-            between(zero, one.slice.lots, mul_div_up(span(zero, one.slice.lots), 1, part)),
-        )
-        for one in _ranked(problem, helpful)[:4]
-        for part in _SMALLER
-    ][:CANDIDATES_MAX]
-
-
-def _least(problem: Problem, admissible: Sequence[Judged]) -> _Found:
+def _least(problem: Problem, usable: Sequence[_Ray]) -> _Found:
     """The fewest lots along the best slices, one after another, that reach the target; else all that helps."""
-    path = _cumulative(admissible)
-    tops = [admissible[0]]
-    if not tops[0].reaches(problem.rules.target) and len(path) > 1:
-        tops += yield from _judge(problem, path[1:])
+    rays, path = [usable[0]], _cumulative(usable)
+    if not _good(problem, rays[0].end) and path:
+        rays += yield from _judge_rays(problem, path)
     before: Judged | None = None
-    for top in tops:
-        if _good(problem, top):
-            return (yield from _fewest(problem, before, top)), top
-        worse = before is not None and top.after.maintenance > before.after.maintenance
-        if worse or not top.keeps_ratio or _adds_risk(problem, top):
+    for ray in rays:
+        if _good(problem, ray.end):
+            return (yield from _fewest(problem, ray, before)), ray.end
+        worse = before is not None and ray.end.after.maintenance > before.after.maintenance
+        if worse or not ray.end.keeps_ratio or _adds_risk(problem, ray.end):
             break
-        before = top
+        before = ray.end
     return (before, before) if before else None
 
 
-def _cumulative(admissible: Sequence[Judged]) -> list[Slice]:
-    # Greedy: a slice joins when it shares no line with those before it.
-    path: list[Slice] = []
-    for one in admissible:
-        so_far = path[-1] if path else None
-        if so_far is None:
-            path.append(one.slice)
-        elif not any(a and b for a, b in zip(so_far.lots, one.slice.lots, strict=True)):
-            joint = tuple(a + b for a, b in zip(so_far.lots, one.slice.lots, strict=True))
-            path.append(Slice(f"{so_far.name}, then {one.slice.name}", joint))
+def _cumulative(usable: Sequence[_Ray]) -> list[tuple[Quantity, Slice]]:
+    # Greedy: a slice joins when it shares no line with those before it. The first one stands by itself already.
+    path: list[tuple[Quantity, Slice]] = []
+    so_far = usable[0].slice
+    for ray in usable[1:]:
+        if not any(a and b for a, b in zip(so_far.lots, ray.slice.lots, strict=True)):
+            joint = tuple(a + b for a, b in zip(so_far.lots, ray.slice.lots, strict=True))
+            path.append((so_far.lots, Slice(f"{so_far.name}, then {ray.slice.name}", joint)))
+            so_far = path[-1][1]
     return path[:CANDIDATES_MAX]
 
 
-def _fewest(problem: Problem, before: Judged | None, top: Judged) -> _Fewest:
+def _fewest(problem: Problem, ray: _Ray, before: Judged | None) -> _Fewest:
+    """The least quantity of a ray that reaches the target, one step above one that does not."""
     target = problem.rules.target
-    base = before.slice.lots if before else tuple(0 for _ in problem.lines)
-    low, high, best = 0, span(base, top.slice.lots), top
-    gap_low = before.after.gap(target) if before else top.before.gap(target)
+    low, high, best = 0, ray.points[-1], ray.end
+    gap_low = before.after.gap(target) if before else ray.end.before.gap(target)
+    points, judged = list(ray.points), list(ray.judged)
     for _ in range(ROUNDS_MAX):
-        points = _probes(low, high, _interpolated(low, high, gap_low, best.after.gap(target)))
-        if not points:
-            break
-        slices = [Slice(top.slice.name, between(base, top.slice.lots, point)) for point in points]
-        judged = yield from _judge(problem, slices)
         reached = next((at for at, one in enumerate(judged) if _good(problem, one)), None)
         below = len(judged) - 1 if reached is None else reached - 1
         if reached is not None:
             best, high = judged[reached], points[reached]
         if below >= 0:
             low, gap_low = points[below], judged[below].after.gap(target)
+        points = _probes(low, high, _interpolated(low, high, gap_low, best.after.gap(target)))
+        if not points:
+            break
+        slices = [Slice(ray.slice.name, between(ray.base, ray.slice.lots, point)) for point in points]
+        judged = yield from _judge(problem, slices)
     return best
 
 
@@ -221,24 +243,23 @@ def _interpolated(low: int, high: int, gap_low: int, gap_high: int) -> int:
 
 def _probes(low: int, high: int, guess: int) -> list[int]:
     """At most CANDIDATES_MAX points strictly between: dense around the guess, and evenly spread."""
-    inside = high - low - 1
-    if inside <= CANDIDATES_MAX:
+    if high - low - 1 <= CANDIDATES_MAX:
         return list(range(low + 1, high))
-    near = [guess + step for width in (0, 1, 4, 16, 64) for step in (-width, width)]
-    even = [low + mul_div_down(high - low, part, 8) for part in range(1, 8)]
+    near = [guess + step for width in _WIDTHS for step in (-width, width)]
+    even = [low + mul_div_down(high - low, part, _EVEN) for part in range(1, _EVEN)]
     return sorted({point for point in (*near, *even) if low < point < high})
 
 
-def _close(problem: Problem, judged: Sequence[Judged]) -> Plan:
+def _close(problem: Problem, rays: Sequence[_Ray]) -> Plan:
     """No slice is worth its cost, or equity is gone: the one that frees most requirement without adding risk."""
-    zero_risk = [one for one in judged if not _adds_risk(problem, one)]
+    zero_risk = [one for ray in rays for one in ray.judged if not _adds_risk(problem, one)]
     if not zero_risk:
-        return Plan(PlanKind.NO_RELIEF, alternatives=_alternatives(problem, None, judged))
+        return Plan(PlanKind.NO_RELIEF, alternatives=_alternatives(problem, None, rays))
     best = min(zero_risk, key=lambda one: (one.after.maintenance, -_notional(problem, one.slice.lots)))
-    return _planned(problem, PlanKind.CLOSE, best, best, judged)
+    return _planned(problem, PlanKind.CLOSE, best, best, rays)
 
 
-def _planned(problem: Problem, kind: PlanKind, chosen: Judged, whole: Judged, judged: Sequence[Judged]) -> Plan:
+def _planned(problem: Problem, kind: PlanKind, chosen: Judged, whole: Judged, rays: Sequence[_Ray]) -> Plan:
     guess = first_guess(
         margin=whole.before,
         target=problem.rules.target,
@@ -250,17 +271,17 @@ def _planned(problem: Problem, kind: PlanKind, chosen: Judged, whole: Judged, ju
         chosen,
         orders(problem.lines, chosen.slice.lots),
         guess,
-        _alternatives(problem, chosen, judged),
+        _alternatives(problem, chosen, rays),
     )
 
 
-def _alternatives(problem: Problem, chosen: Judged | None, judged: Sequence[Judged]) -> tuple[Alternative, ...]:
+def _alternatives(problem: Problem, chosen: Judged | None, rays: Sequence[_Ray]) -> tuple[Alternative, ...]:
     whole = max(1, sum(line.notional for line in problem.lines))
 
     def alternative(one: Judged, why: str) -> Alternative:
         return Alternative(one, mul_div_down(_notional(problem, one.slice.lots), PPM, whole), why)
 
-    others = [alternative(one, _why_not(problem, one)) for one in judged if chosen is None or one is not chosen]
+    others = [alternative(ray.end, _why_not(problem, ray.end)) for ray in rays if ray.end is not chosen]
     return tuple(([alternative(chosen, "")] if chosen else []) + others)[:_ALTERNATIVES_MAX]
 
 
