@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -23,13 +23,14 @@ from libs.common.parameters import Parameters
 from libs.common.rpc import channel
 from libs.common.topics import COMMANDS, JOURNAL, LIQUIDITY, MARGIN, MARKS, Topic
 from tools.demo.picture import Picture
-from tools.demo.scrape import scrape
+from tools.demo.scrape import Buckets, scrape
 from tools.demo.view import View
 from tools.demo.viewing import view_of
 from tools.demo.windows import Windows
 
 POLL_SECONDS = 0.5
 SCRAPE_SECONDS = 2.0
+LATENCY_SCRAPES = 10  # latency is of the time that so many scrapes take
 RECONNECT_SECONDS = 0.2
 BATCH_RECORDS = 50  # folded before the event loop gets its turn
 CLIENT_ID = "demo-observatory"
@@ -66,6 +67,7 @@ class Observatory:
         self._command_ends: dict[int, int] = {}
         self._held_before: defaultdict[str, float] = defaultdict(float)  # by processes of price_ingestion that ended
         self._held_now: dict[str, float] = {}
+        self._buckets: defaultdict[str, deque[Buckets]] = defaultdict(lambda: deque(maxlen=LATENCY_SCRAPES))
         self._view: tuple[float, View] | None = None
         self.picture = Picture(parameters, Windows.parse(windows))
 
@@ -266,7 +268,9 @@ class Observatory:
     async def _scrape_all(self) -> None:
         while True:
             for name, url in self._service_urls.items():
-                scraped = await scrape(name, url)
+                before = self._buckets[name]
+                scraped = await scrape(name, url, since=before[0] if before else None)
+                before.append(scraped.buckets)
                 self.picture.take_service(scraped.row)
                 if scraped.held_seconds:
                     self._take_held(scraped.held_seconds)

@@ -123,7 +123,9 @@ def _pace(clock: Clock) -> Text:
     else:
         pace = Text.assemble(("▶ moving", "bold green"))
     if clock.held_seconds:
-        reasons = ", ".join(f"{reason.replace('_', ' ')} {duration(s)}" for reason, s in clock.held_seconds[:4])
+        reasons = ", ".join(
+            f"{reason.replace('_', ' ')} {duration(s)}" for reason, s in clock.held_seconds[:4] if s >= 1
+        )
         pace.append(f"   held {duration(clock.held_in_all)} in all: {reasons}", "dim")
     pace.no_wrap, pace.overflow = True, "ellipsis"
     return pace
@@ -287,7 +289,7 @@ def depth(view: View) -> Panel:
 
 def services(view: View, *, with_memory: bool) -> Panel:
     """Each process: ready or why not, records behind, latency."""
-    table = _table(("process", "left"), ("lag", "right"), ("p50 ms", "right"), ("p99 ms", "right"), ("of", "fill"))
+    table = _table(("process", "left"), ("lag", "right"), ("p50", "right"), ("p99", "right"), ("ms, of", "fill"))
     if with_memory:
         table.add_column("MB", justify="right", no_wrap=True)
     for row in view.services:

@@ -20,7 +20,7 @@ from tools.demo.windows import Windows
 FILLS_KEPT = 8
 HAPPENINGS_KEPT = 400
 MARKS_KEPT = 4_000
-LATENCIES_KEPT = 4_096
+LATENCIES_KEPT = 512
 _PAYERS = {
     ledger_pb2.WATERFALL_STEP_FIRST_LOSS: "first-loss capital",
     ledger_pb2.WATERFALL_STEP_INSURANCE_FUND: "insurance fund",
@@ -104,6 +104,7 @@ class Picture:
         self.services: dict[str, ServiceRow] = {}
         self.mark_to_margin_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.happenings: deque[Happening] = deque(maxlen=HAPPENINGS_KEPT)
+        self._once_ready: set[str] = set()  # before that, not being ready is no news
         self._happened = 0
 
     def mark(self, instrument: int) -> int | None:
@@ -175,7 +176,10 @@ class Picture:
         """Folds what a process says of itself."""
         before = self.services.get(row.name)
         self.services[row.name] = row
-        if before is not None and before.is_ready != row.is_ready:
+        was_ready = row.name in self._once_ready
+        if row.is_ready:
+            self._once_ready.add(row.name)
+        if was_ready and before is not None and before.is_ready != row.is_ready:
             text = "is ready again" if row.is_ready else f"is not ready: {row.detail or 'no answer'}"
             self.note(f"{row.name} {text}", Kind.SERVICE)
 

@@ -28,29 +28,43 @@ _LAGS = ("_lag_count", "_behind_count", "_waiting_count", "_waiting_episodes_cou
 _HELD = "ballast_price_clock_held_seconds_total"
 
 
+Buckets = dict[float, float]  # upper bound in seconds -> observations at or below it
+
+
 @dataclass(frozen=True, slots=True)
 class Scraped:
-    """A row, and the wall seconds that the replay clock stood by reason since its process began."""
+    """What a process said.
+
+    Args:
+        held_seconds: wall time that the replay clock stood by reason, since its process began.
+        buckets: of the latency it shows, since the process began.
+    """
 
     row: ServiceRow
     held_seconds: dict[str, float]
+    buckets: Buckets
 
 
-async def scrape(name: str, url: str) -> Scraped:
-    """What the process at this address says now; one that does not answer is not ready."""
+async def scrape(name: str, url: str, *, since: Buckets | None = None) -> Scraped:
+    """What the process at this address says now; one that does not answer is not ready.
+
+    Args:
+        since: buckets of an earlier answer; latency is of what was observed after it, if anything was.
+    """
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             status, ready = await _get(f"{url}/readyz")
             _, metrics = await _get(f"{url}/metrics")
     except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        return Scraped(ServiceRow(name=name, is_ready=False, detail="no answer"), {})
-    return read_answers(name, status=status, ready=ready, metrics=metrics)
+        return Scraped(ServiceRow(name=name, is_ready=False, detail="no answer"), {}, {})
+    return read_answers(name, status=status, ready=ready, metrics=metrics, since=since)
 
 
-def read_answers(name: str, *, status: int, ready: str, metrics: str) -> Scraped:
+def read_answers(name: str, *, status: int, ready: str, metrics: str, since: Buckets | None = None) -> Scraped:
     """What the two answers say; figures that are absent stay unknown."""
     samples = _samples(metrics)
-    histogram = _histogram(name, samples)
+    measure, buckets = _histogram(name, samples)
+    recent = _recent(buckets, since or {})
     lags = [one.value for one in samples if one.name.endswith(_LAGS)]
     memory = [one.value for one in samples if one.name == "process_resident_memory_bytes"]
     row = ServiceRow(
@@ -58,12 +72,13 @@ def read_answers(name: str, *, status: int, ready: str, metrics: str) -> Scraped
         is_ready=status == 200,
         detail="" if status == 200 else _why(ready),
         lag=int(max(lags)) if lags else None,
-        p50_ms=_quantile_ms(histogram[1], 0.5),
-        p99_ms=_quantile_ms(histogram[1], 0.99),
-        measure=histogram[0].removeprefix("ballast_").removesuffix("_seconds").partition("_")[2].replace("_", " "),
+        p50_ms=_quantile_ms(recent, 0.5),
+        p99_ms=_quantile_ms(recent, 0.99),
+        measure=measure.removeprefix("ballast_").removesuffix("_seconds").partition("_")[2].replace("_", " "),
         memory_mb=memory[0] / 1e6 if memory else None,
     )
-    return Scraped(row, {one.labels.get("reason", ""): one.value for one in samples if one.name == _HELD})
+    held = {one.labels.get("reason", ""): one.value for one in samples if one.name == _HELD}
+    return Scraped(row, held, buckets)
 
 
 async def _get(url: str) -> tuple[int, str]:
@@ -89,9 +104,6 @@ def _samples(metrics: str) -> list[Sample]:
     return [sample for family in text_string_to_metric_families("\n".join(lines) + "\n") for sample in family.samples]
 
 
-Buckets = dict[float, float]  # upper bound -> observations at or below it
-
-
 def _histogram(name: str, samples: Iterable[Sample]) -> tuple[str, Buckets]:
     found: defaultdict[str, Buckets] = defaultdict(lambda: defaultdict(float))
     for sample in samples:
@@ -102,6 +114,13 @@ def _histogram(name: str, samples: Iterable[Sample]) -> tuple[str, Buckets]:
     if chosen not in found and found:
         chosen = max(found, key=lambda one: max(found[one].values()))
     return (chosen, found[chosen]) if chosen in found else ("", {})
+
+
+def _recent(buckets: Buckets, since: Buckets) -> Buckets:
+    """What was observed since then; everything when nothing was, or when the process is another one."""
+    recent = {bound: count - since.get(bound, 0.0) for bound, count in buckets.items()}
+    is_usable = recent.get(float("inf"), 0.0) > 0 and min(recent.values()) >= 0
+    return recent if is_usable else buckets
 
 
 def _quantile_ms(buckets: Buckets, share: float) -> float | None:

@@ -171,6 +171,7 @@ def test_risk_lags_by_the_marks_that_its_slowest_partition_has_not_seen() -> Non
 
 def test_a_service_that_stops_being_ready_is_news() -> None:
     story = Story()
+    story.picture.take_service(ServiceRow("venue_gateway", False, "it has not begun"))
     story.picture.take_service(ServiceRow("venue_gateway", True, ""))
     story.picture.take_service(ServiceRow("venue_gateway", False, "no answer"))
     story.picture.take_service(ServiceRow("venue_gateway", True, ""))

@@ -30,6 +30,15 @@ def test_figures_are_read_where_they_are() -> None:
     assert found.held_seconds == {"risk_behind": 2.5}
 
 
+def test_latency_is_of_what_came_since_an_earlier_answer() -> None:
+    since = {0.01: 50.0, 0.1: 98.0, float("inf"): 98.0}
+    row = read_answers("price_ingestion", status=200, ready="", metrics=METRICS, since=since).row
+    assert row.p50_ms == pytest.approx(55)
+    another_process = {0.01: 51.0, 0.1: 60.0, float("inf"): 60.0}
+    row = read_answers("price_ingestion", status=200, ready="", metrics=METRICS, since=another_process).row
+    assert row.p50_ms == pytest.approx(10)
+
+
 def test_a_service_nobody_listed_shows_its_busiest_histogram() -> None:
     assert read_answers("another", status=200, ready="", metrics=METRICS).row.measure == "other"
 
