@@ -65,14 +65,19 @@ class Report:
 
 
 class Run:
-    """A run that has begun; `finish` makes its report."""
+    """A run that has begun; `finish` makes its report.
 
-    def __init__(self, target: str, *, command: str, seed: int) -> None:
+    Args:
+        began_s: seconds since 1970 when it began, if that was before this object was made.
+    """
+
+    def __init__(self, target: str, *, command: str, seed: int, began_s: float | None = None) -> None:
         self._target = target
         self._command = command
         self._seed = seed
-        self._started = datetime.now(UTC)
-        self._start_s = time.monotonic()
+        began_s = time.time() if began_s is None else began_s
+        self._started = datetime.fromtimestamp(began_s, UTC)
+        self._start_s = time.monotonic() - (time.time() - began_s)
         self._machine = machine()
 
     def finish(self, *, ok: bool, measures: Sequence[Measure], details: Mapping[str, Any] | None = None) -> Report:

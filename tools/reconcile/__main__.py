@@ -24,7 +24,7 @@ _PLAIN_WIDTH = 160
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 when the books balance, 1 naming what broke, 2 when the topics cannot be read."""
     options = _parse(arguments)
-    run = Run(options.target, command=options.command, seed=options.seed)
+    run = Run(options.target, command=options.command, seed=options.seed, began_s=options.began)
     try:
         windows = parse_windows(options.crashes)
         result = asyncio.run(read_and_reconcile(options.bootstrap))
@@ -47,6 +47,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--crashes", default="", metavar="START/END,...", help="stretches of run time to report on")
     parser.add_argument("--target", default="reconcile", help="the report goes to .run/TARGET/report.json")
     parser.add_argument("--seed", type=int, default=0, help="of the run, for the report")
+    parser.add_argument("--began", type=float, metavar="SECONDS", help="since 1970, when the run began (default: now)")
     parser.add_argument("--command", default="python -m tools.reconcile", help="of the run, for the report")
     return parser.parse_args(arguments)
 

@@ -33,6 +33,7 @@ class MarkHistory:
         self.run_times = array("q")
         self.instruments: set[int] = set()
         self.classes: Counter[str] = Counter()  # frames by the worst class they publish; heartbeats apart
+        self.by_instrument: Counter[tuple[int, str]] = Counter()  # published marks by instrument and class
         self._frames: dict[int, array[int]] = {}  # instrument -> frame numbers at which its mark was published
         self._marks: dict[int, list[Mark]] = {}
 
@@ -55,6 +56,7 @@ class MarkHistory:
                 ValidityClass(body.validity[row]),
             )
             self._put(instrument, number, mark)
+            self.by_instrument[instrument, mark.validity.name] += 1
 
     def _put(self, instrument: int, number: int, mark: Mark) -> None:
         if instrument not in self.instruments:

@@ -55,6 +55,9 @@ def _counts(result: Result) -> Iterator[Measure]:
     yield Measure("journal_frames", figures.frames, "frames")
     for name in _CLASSES:
         yield Measure(f"mark_frames_{name.lower()}", world.marks.classes[name], "frames")
+    for name in _CLASSES[:-1]:
+        count = sum(number for (_, one), number in world.marks.by_instrument.items() if one == name)
+        yield Measure(f"marks_{name.lower()}", count, "marks")
     yield Measure("margin_frames", world.margin_frames, "frames")
     yield Measure("margin_calls", len(world.call_times_ns), "calls")
     yield Measure("episodes", len(figures.episodes), "episodes")
@@ -157,6 +160,7 @@ def details(result: Result) -> dict[str, Any]:
         "findings": {name: one.shown for name, one in result.findings.items() if one.count},
         "refusals": {f"{command} {reason}": count for (command, reason), count in figures.refused.most_common()},
         "alerts": dict(figures.alerts.most_common()),
+        "marks": _marks(result),
         "sums": sums(result),
         "chains": [
             {"name": one.name, "frames": one.frames, "claims": one.claims, "rejected": dict(one.rejected)}
@@ -164,6 +168,14 @@ def details(result: Result) -> dict[str, Any]:
         ],
         "dead_letters": [{"topic": one.topic, "reason": one.letter.reason} for one in result.dead],
     }
+
+
+def _marks(result: Result) -> list[dict[str, str | int]]:
+    found = result.world.marks.by_instrument
+    return [
+        {"instrument": one.symbol, **{name: found[one.id, name] for name in _CLASSES[:-1]}}
+        for one in result.world.parameters.instruments
+    ]
 
 
 HOLDERS = ("CLIENTS", *(kind.name for kind in SystemAccount))

@@ -74,7 +74,8 @@ class World:
         self.decisions: dict[Key, Decision] = {}
         self.order_received_wall_ns: dict[int, int] = {}
         self.rows: dict[Cut, dict[int, MarginRow]] = {}  # of the frames that openings and closes cite
-        self.fingerprints: dict[tuple[int, int], set[bytes]] = defaultdict(set)  # by partition, journal sequence
+        self.fingerprints: dict[tuple[int, int], bytes] = {}  # of risk's book, by partition and journal sequence
+        self.two_books = Findings()
         self.samples: dict[tuple[int, int], list[risk_pb2.MarginFrame]] = defaultdict(list)
         self.margin_frames = 0
         self.margin_latency_ns = array("q")
@@ -109,7 +110,9 @@ class World:
             self.margin_latency_ns.append(record.wall_ns - record.mark_received_wall_ns)
         if frame.parameters_hash != self.parameters_hash:
             self.other_parameters += 1
-        self.fingerprints[frame.partition, frame.journal_sequence].add(frame.fingerprint)
+        at = (frame.partition, frame.journal_sequence)
+        if self.fingerprints.setdefault(at, frame.fingerprint) != frame.fingerprint:
+            self.two_books.add(f"partition {at[0]} frame {at[1]}: risk has published two different books")
         cut = (frame.partition, frame.journal_sequence, frame.mark_sequence)
         if cut in self._cited:
             self._keep_rows(cut, frame)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
-from libs.common.ids import SystemAccount, system_index, system_kind
+from libs.common.ids import SystemAccount, system_account, system_index, system_kind
 from libs.common.units import INDEX_ONE
 from tools.reconcile.checks.check import Watch, where
 from tools.reconcile.records import JournalFrame
@@ -22,6 +22,7 @@ from tools.reconcile.world import World
 CASH = ledger_pb2.LINE_KIND_CASH
 DEBT = ledger_pb2.LINE_KIND_DEBT_SHARES
 SUPPLY = ledger_pb2.LINE_KIND_SUPPLY_SHARES
+OVERDRAFT = ledger_pb2.LINE_KIND_OVERDRAFT_SHARES
 LOSS = ledger_pb2.LINE_KIND_LOSS
 
 
@@ -115,20 +116,21 @@ class PoolsBalance(Watch):
             if left < 0:
                 self.findings.add(f"pool {asset} owes {-left / INDEX_ONE:.3f} units more than it has")
         for (partition, asset), shard in self.shards.items():
-            self._compare(books[partition], asset, shard)
+            lenders: dict[int, int] = {DEBT: -shard.lines[DEBT], SUPPLY: -shard.lines[SUPPLY]}
+            treasury = system_account(SystemAccount.TREASURY, partition=partition)
+            lenders[OVERDRAFT] = -books[partition].lines.get((treasury, asset, OVERDRAFT), 0)
+            self._compare(books[partition], asset, lenders)
 
-    def _compare(self, book: PartitionBook, asset: int, shard: Shard) -> None:
-        """The pool's own lines are the exact opposite of what clients hold."""
-        for kind in (DEBT, SUPPLY):
-            held = 0
-            for (account, one, what), balance in book.lines.items():
-                if (one, what) == (asset, kind) and system_kind(account) is None:
-                    held += balance
-            if held != -shard.lines[kind]:
-                self.findings.add(
-                    f"partition {book.partition}: pool {asset} counts {-shard.lines[kind]} shares of kind {kind}, "
-                    f"clients hold {held}"
-                )
+    def _compare(self, book: PartitionBook, asset: int, counted: Mapping[int, int]) -> None:
+        """The shares that pool and house count are the very ones that clients hold."""
+        held = dict.fromkeys(counted, 0)
+        for (account, one, kind), balance in book.lines.items():
+            if one == asset and kind in held and system_kind(account) is None:
+                held[kind] += balance
+        if held != counted:
+            self.findings.add(
+                f"partition {book.partition}: pool {asset} counts shares {dict(counted)} by kind, clients hold {held}"
+            )
 
 
 def _pool_of(effect: journal_pb2.Effect) -> int | None:

@@ -91,6 +91,14 @@ def pool_counts_other_shares_than_its_lenders() -> Story:
     return story
 
 
+def house_counts_other_overdrafts_than_its_clients() -> Story:
+    story = honest()
+    treasury, suspense = _house(SystemAccount.TREASURY), _house(SystemAccount.SUSPENSE)
+    overdraft = words.LINE_KIND_OVERDRAFT_SHARES
+    _post(story, _last(story, "set_index"), (treasury, USD, overdraft, -7), (suspense, USD, overdraft, 7))
+    return story
+
+
 def emptied_account_owes() -> Story:
     story = honest()
     bob, pool = _client(story, "bob"), _house(SystemAccount.POOL, USD)
@@ -228,6 +236,16 @@ def ledger_writes_another_fingerprint() -> Story:
     return story
 
 
+def risk_publishes_two_books() -> Story:
+    story = honest()
+    last = story.margins[-1]
+    copy = type(last.frame)()
+    copy.CopyFrom(last.frame)
+    copy.fingerprint = bytes(16)
+    story.margins.append(type(last)(copy))
+    return story
+
+
 def order_is_forgotten() -> Story:
     story = honest()
     story.send(
@@ -255,6 +273,7 @@ DEFECTS = [
     ("I1", money_from_nowhere),
     ("I2", pool_pays_the_house),
     ("I2", pool_counts_other_shares_than_its_lenders),
+    ("I2", house_counts_other_overdrafts_than_its_clients),
     ("I2", lenders_are_credited_more_than_borrowers_paid),
     ("I6", emptied_account_owes),
     ("I6", waterfall_says_more_than_it_posted),
@@ -272,6 +291,7 @@ DEFECTS = [
     ("I10", client_moves_anothers_money),
     ("I10", fill_hits_another_account),
     ("I13", risk_has_another_book),
+    ("I13", risk_publishes_two_books),
     ("I13", order_is_forgotten),
     ("I13", episode_opens_twice),
     ("episodes", episode_never_ends),
