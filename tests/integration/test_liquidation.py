@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from ballast.events.v1 import commands_pb2, journal_pb2, liquidation_pb2, market_pb2
+from ballast.events.v1 import commands_pb2, dead_letter_pb2, journal_pb2, liquidation_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import market_pb2 as market_words
 from libs.common.book import PartitionBook
@@ -27,7 +27,7 @@ from libs.common.commands import CommandSender
 from libs.common.config import load_parameters
 from libs.common.ids import SystemAccount, partition_of, system_account
 from libs.common.parameters import Parameters
-from libs.common.topics import JOURNAL, LIQUIDITY, MARKS, PLANS
+from libs.common.topics import JOURNAL, LIQUIDITY, MARGIN, MARKS, PLANS
 from libs.common.units import PPM
 from tools.demo.processes import Fleet
 
@@ -95,6 +95,15 @@ class House:
         for venue in self.parameters.venues:
             for instrument in venue.instruments:
                 await self._show(venue.id, instrument)
+
+    async def poison(self) -> None:
+        """What nobody can take: bytes of nothing, and columns that do not fit together."""
+        for topic, misfit in (
+            (LIQUIDITY, market_pb2.Liquidity(venue=1, instrument=1, bid_price=[1])),
+            (MARGIN, risk_pb2.MarginFrame(partition=1, account=[1])),
+        ):
+            for value in (b"\xff", misfit.SerializeToString()):
+                await self._producer.send_and_wait(topic.name, value, key=b"poison", partition=0)
 
     async def _show(self, venue: int, instrument: int) -> None:
         mark, levels = self._prices[instrument], range(1, 11)
@@ -205,9 +214,9 @@ class House:
         """All effects of a kind, in order."""
         return [one for outcome in self.outcomes for one in outcome.effects if one.WhichOneof("effect") == which]
 
-    async def plans(self) -> list[liquidation_pb2.LiquidationPlan]:
-        """All plans that were written down."""
-        one = TopicPartition(PLANS.name, 0)
+    async def values(self, topic: str) -> list[bytes]:
+        """All records of a topic's partition 0."""
+        one = TopicPartition(topic, 0)
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
         await consumer.start()
         try:
@@ -216,7 +225,7 @@ class House:
             consumer.seek(one, 0)
             while await consumer.position(one) < end:
                 batch = await consumer.getmany(one, timeout_ms=500)
-                found += [liquidation_pb2.LiquidationPlan.FromString(record.value) for record in batch.get(one, ())]
+                found += [record.value for record in batch.get(one, ())]
             return found
         finally:
             await consumer.stop()
@@ -246,10 +255,15 @@ async def test_accounts_are_made_healthy_or_resolved_through_a_kill(
         await house.price(15_000)
         fleet = await stack.enter_async_context(services(fresh_kafka, tmp_path))
         await fleet.wait_ready(UNDER_TEST)
+        await house.poison()
         account = await house.open_position("first", dollars=20_000, lots=7_500)
         await story_of_a_killed_process_manager(house, fleet, account)
         await story_of_a_shortfall(house, await house.open_position("second", dollars=18_000, lots=6_000))
         await check_what_was_journalled(house)
+        for topic in (LIQUIDITY, MARGIN):  # read again by the second process, and put aside again
+            letters = [dead_letter_pb2.DeadLetter.FromString(one) for one in await house.values(topic.dead)]
+            reasons = {one.offset: one.reason for one in letters if one.service == "liquidation_execution"}
+            assert ["expected" in one for one in reasons.values()] == [True, True]
 
 
 async def story_of_a_killed_process_manager(house: House, fleet: Fleet, account: int) -> None:
@@ -284,7 +298,8 @@ async def story_of_a_shortfall(house: House, account: int) -> None:
 
 
 async def check_what_was_journalled(house: House) -> None:
-    plans = {(one.episode, one.step): one for one in await house.plans() if one.orders}
+    written = [liquidation_pb2.LiquidationPlan.FromString(one) for one in await house.values(PLANS.name)]
+    plans = {(one.episode, one.step): one for one in written if one.orders}
     steps = [one.order for one in house.effects("order") if one.order.state == ledger_pb2.ORDER_STATE_RELEASED]
     steps = [one for one in steps if one.episode]
     assert steps

@@ -16,7 +16,7 @@ from libs.common.codec import DeadLetters, Undecodable, decode
 from libs.common.errors import Fault
 from libs.common.service import Condition
 from libs.common.topics import Topic
-from services.liquidation_execution.adapters.wire import depth_of
+from services.liquidation_execution.adapters.wire import checked, depth_of
 from services.liquidation_execution.app.live import Live
 from services.liquidation_execution.app.process import Process
 
@@ -70,7 +70,7 @@ class Feeds:
 
     def margin(self, record: ConsumerRecord) -> None:
         """Takes a margin frame. Raises Undecodable."""
-        self._live.add_margin(decode(risk_pb2.MarginFrame, record))
+        self._live.add_margin(checked(decode(risk_pb2.MarginFrame, record)))
         if self._live.dirty:
             self._process.wake()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ballast.api.v1 import risk_pb2 as risk_api_pb2
-from ballast.events.v1 import commands_pb2, liquidation_pb2, market_pb2
+from ballast.events.v1 import commands_pb2, liquidation_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import market_pb2 as market_words
+from libs.common.codec import Undecodable
 from libs.common.errors import Fault
 from libs.common.ids import InstrumentId, VenueId
 from libs.common.units import Lots, Price, Usd6
+from libs.common.validity import ValidityClass
 from services.liquidation_execution.app.depth import Depth
 from services.liquidation_execution.app.ports import Answer, Citation, CloseIt, Decision, ResolveIt, Step
 from services.liquidation_execution.domain.episodes import Outcome
@@ -23,10 +25,13 @@ _OUTCOMES = {
     Outcome.EMPTIED: ledger_pb2.EPISODE_STATE_EMPTIED,
 }
 _NO_GUESS_PPM = 0
+_CLASSES = {int(one) for one in ValidityClass}
 
 
 def depth_of(message: market_pb2.Liquidity) -> Depth:
-    """A venue's book as received; levels without lots are left out."""
+    """A venue's book as received; levels without lots are left out. Raises Undecodable for columns that do not fit."""
+    if len(message.bid_price) != len(message.bid_lots) or len(message.ask_price) != len(message.ask_lots):
+        raise Undecodable(f"expected a number of lots for every price of {message.venue}/{message.instrument}")
     return Depth(
         VenueId(message.venue),
         InstrumentId(message.instrument),
@@ -38,6 +43,17 @@ def depth_of(message: market_pb2.Liquidity) -> Depth:
 
 def _levels(prices: Sequence[int], lots: Sequence[int]) -> tuple[tuple[Price, Lots], ...]:
     return tuple((Price(p), Lots(n)) for p, n in zip(prices, lots, strict=True) if p > 0 and n > 0)
+
+
+def checked(frame: risk_pb2.MarginFrame) -> risk_pb2.MarginFrame:
+    """The margin frame itself. Raises Undecodable when its columns do not fit together."""
+    rows = len(frame.account)
+    columns = (frame.equity, frame.initial_margin, frame.maintenance_margin, frame.validity)
+    if any(len(column) != rows for column in columns):
+        raise Undecodable(f"expected columns of {rows} rows")
+    if unknown := set(frame.validity) - _CLASSES:
+        raise Undecodable(f"expected a validity class, was {min(unknown)}")
+    return frame
 
 
 def evaluate_request(
