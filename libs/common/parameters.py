@@ -1,4 +1,4 @@
-"""Domain parameters as plain values: what an asset, instrument, venue, pool or margin model is. Loading lives in config.py."""
+"""Domain parameters as plain values: what an asset, instrument, venue, pool or margin model is; `config` loads them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,264 @@
+"""What a parameter file may say: one block of human units each, every number with its bound."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+UNITS_MAX = 2**62
+NUMERAIRE = "USD"  # worth 1
+
+
+def _within(low: str, high: str, *, digits: int, above: bool = False, below: bool = False) -> AfterValidator:
+    """Takes decimals from low to high; `above` and `below` leave the ends out."""
+    least, most = Decimal(low), Decimal(high)
+    words = f"expected a decimal {'above' if above else 'from'} {low} {'to below' if below else 'to'} {high}"
+
+    def check(text: str) -> str:
+        number = Decimal(text)
+        if not least <= number <= most or (above and number == least) or (below and number == most):
+            raise ValueError(f"{words}, was {text}")
+        if len(text.partition(".")[2].rstrip("0")) > digits:
+            raise ValueError(f"expected at most {digits} digits after the point, was {text}")
+        return text
+
+    return AfterValidator(check)
+
+
+_Text = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$")]
+Amount = Annotated[_Text, _within("0", "1000000000000000", digits=18, above=True)]  # its scale is its asset's
+Dust = Annotated[_Text, _within("0", "1000000", digits=18)]
+Number = Annotated[_Text, _within("0", "1000", digits=6)]
+PositiveNumber = Annotated[_Text, _within("0", "1000", digits=6, above=True)]
+Ratio = Annotated[_Text, _within("1", "10", digits=6)]
+Share = Annotated[_Text, _within("0", "1", digits=6)]
+PositiveShare = Annotated[_Text, _within("0", "1", digits=6, above=True)]
+InnerShare = Annotated[_Text, _within("0", "1", digits=6, above=True, below=True)]
+SignedShare = Annotated[_Text, _within("-1", "1", digits=6)]
+Move = Annotated[_Text, _within("-1", "100", digits=6)]
+Rate = Annotated[_Text, _within("0", "1000", digits=12)]
+SignedRate = Annotated[_Text, _within("-1", "1", digits=12)]
+Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*$", max_length=32)]
+Id = Annotated[int, Field(ge=1, le=2047)]
+Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AssetBlock(_Block):
+    """An asset; `largest_supply` in whole coins proves that balances fit."""
+
+    id: Id
+    symbol: Symbol
+    decimals: Annotated[int, Field(ge=0, le=12)]
+    price_instrument: Symbol | None = None
+    largest_supply: Amount
+
+    @model_validator(mode="after")
+    def _fits(self) -> AssetBlock:
+        if Decimal(self.largest_supply) * 10**self.decimals >= UNITS_MAX:
+            raise ValueError(f"expected largest_supply x 10^decimals below 2^62, was {self.largest_supply}")
+        return self
+
+
+class InstrumentBlock(_Block):
+    """An instrument; `lot` in base assets, or face in quote for inverse perps."""
+
+    id: Id
+    symbol: Symbol
+    kind: Annotated[str, StringConstraints(pattern="^(spot|linear_perp|inverse_perp)$")]
+    underlying: Symbol
+    quote: Symbol
+    lot: Amount
+    tick: Amount
+    lowest_price: Amount
+    highest_price: Amount
+    max_order_lots: Annotated[int, Field(ge=1, le=2**40)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> InstrumentBlock:
+        if Decimal(self.lowest_price) > Decimal(self.highest_price):
+            raise ValueError(f"expected lowest_price up to {self.highest_price}, was {self.lowest_price}")
+        return self
+
+
+class VenueBlock(_Block):
+    """A venue."""
+
+    id: Id
+    name: Annotated[str, StringConstraints(pattern="^[a-z][a-z0-9_]*$", max_length=32)]
+    instruments: list[Symbol]
+    taker_fee: Share
+
+
+class PoolBlock(_Block):
+    """A lending pool."""
+
+    asset: Symbol
+    optimal_utilisation: InnerShare
+    base_rate: Rate
+    slope_below: Rate
+    slope_above: Rate
+    reserve_factor: Share
+    overdraft_penalty: Rate
+    dust: Dust
+
+
+class AssetRiskBlock(_Block):
+    """Scan ranges and liquidity of one underlying."""
+
+    asset: Symbol
+    sigma: PositiveNumber
+    initial_z: PositiveNumber
+    initial_horizon_s: Seconds
+    maintenance_z: PositiveNumber
+    maintenance_horizon_s: Seconds
+    half_spread: Share
+    impact: Number
+    daily_volume_usd: Annotated[int, Field(ge=1, le=10**15)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AssetRiskBlock:
+        initial = float(self.initial_z) * self.initial_horizon_s**0.5
+        maintenance = float(self.maintenance_z) * self.maintenance_horizon_s**0.5
+        if maintenance > initial:
+            raise ValueError(f"expected the maintenance range of {self.asset} not above its initial range")
+        return self
+
+
+class StressBlock(_Block):
+    """A named joint move."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    moves: dict[Symbol, Move]
+
+
+class MarginBlock(_Block):
+    """The house margin."""
+
+    blend: Share
+    initial_over_maintenance: Annotated[_Text, _within("1.1", "10", digits=6)]
+    grid: Annotated[list[SignedShare], Field(min_length=3, max_length=101)]
+    withdrawal_notional: Share
+    assets: list[AssetRiskBlock]
+    stresses: list[StressBlock]
+
+    @model_validator(mode="after")
+    def _sane(self) -> MarginBlock:
+        points = [Decimal(point) for point in self.grid]
+        if points != sorted(set(points)) or points[0] != -1 or points[-1] != 1 or 0 not in points:
+            raise ValueError(f"expected grid sorted from -1 to 1 with 0, was {self.grid}")
+        return self
+
+
+class PricesBlock(_Block):
+    """The price guard."""
+
+    band: PositiveShare
+    max_age_s: Seconds
+    slow_per_10min: PositiveShare
+
+
+class LedgerBlock(_Block):
+    """Bounds of the ledger."""
+
+    verdict_validity_s: Seconds
+    send_by_s: Seconds
+    open_orders_max: Annotated[int, Field(ge=1, le=10_000)]
+    accounts_per_entity_max: Annotated[int, Field(ge=1, le=60_000)]
+    key_horizon_s: Seconds
+    client_keys_max: Annotated[int, Field(ge=1, le=1_000_000)]
+    session_outcomes: Annotated[int, Field(ge=16, le=65_536)]
+    liquidation_fee: Share
+    index_step_max: PositiveShare
+    step_orders_max: Annotated[int, Field(ge=1, le=32)]
+
+
+class LiquidationBlock(_Block):
+    """How episodes are worked off."""
+
+    target: Ratio
+    participation: PositiveShare
+    collar: InnerShare
+    steps_max: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class ScheduleBlock(_Block):
+    """When periodic things happen."""
+
+    interest_every_s: Seconds
+    funding_every_s: Seconds
+    funding_rate: SignedRate
+    settle_every_s: Seconds
+
+
+class PrincipalBlock(_Block):
+    """A named principal with a role other than client."""
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    role: Annotated[str, StringConstraints(pattern="^(custodian|service)$")]
+
+
+class ConfigBlock(_Block):
+    """The whole parameter set."""
+
+    partitions: Annotated[int, Field(ge=1, le=1024)]
+    genesis_s: Annotated[int, Field(ge=0, le=4_102_444_800)]
+    assets: Annotated[list[AssetBlock], Field(min_length=1)]
+    instruments: list[InstrumentBlock]
+    venues: list[VenueBlock]
+    pools: list[PoolBlock]
+    margin: MarginBlock
+    prices: PricesBlock
+    ledger: LedgerBlock
+    liquidation: LiquidationBlock
+    schedule: ScheduleBlock
+    principals: list[PrincipalBlock]
+
+    @model_validator(mode="after")
+    def _names_each_once(self) -> ConfigBlock:
+        _unique("asset", [a.id for a in self.assets], [a.symbol for a in self.assets])
+        _unique("instrument", [i.id for i in self.instruments], [i.symbol for i in self.instruments])
+        _unique("venue", [v.id for v in self.venues], [v.name for v in self.venues])
+        _unique("pool", [b.asset for b in self.pools])
+        _unique("margin asset", [r.asset for r in self.margin.assets])
+        _unique("stress", [s.name for s in self.margin.stresses])
+        _unique("principal", [one.id for one in self.principals])
+        return self
+
+    @model_validator(mode="after")
+    def _resolves(self) -> ConfigBlock:
+        assets, instruments = {a.symbol for a in self.assets}, {i.symbol for i in self.instruments}
+        wanted = [(i.underlying, assets) for i in self.instruments] + [(i.quote, assets) for i in self.instruments]
+        wanted += [(a.price_instrument, instruments) for a in self.assets if a.price_instrument]
+        wanted += [(s, instruments) for v in self.venues for s in v.instruments]
+        wanted += [(b.asset, assets) for b in self.pools] + [(r.asset, assets) for r in self.margin.assets]
+        wanted += [(s, assets) for stress in self.margin.stresses for s in stress.moves]
+        for symbol, known in wanted:
+            if symbol not in known:
+                raise ValueError(f"expected a declared symbol, was {symbol}")
+        return self
+
+    @model_validator(mode="after")
+    def _prices_and_judges_every_asset(self) -> ConfigBlock:
+        spot = {i.symbol: i.underlying for i in self.instruments if i.kind == "spot"}
+        judged = {r.asset for r in self.margin.assets}
+        for asset in self.assets:
+            if asset.symbol == NUMERAIRE:
+                continue
+            if spot.get(asset.price_instrument or "") != asset.symbol:  # without one it would be worth a dollar a coin
+                raise ValueError(f"expected a spot instrument as price of {asset.symbol}, was {asset.price_instrument}")
+            if asset.symbol not in judged:
+                raise ValueError(f"expected a margin block of {asset.symbol}, found none")
+        return self
+
+
+def _unique(what: str, *columns: list[Any]) -> None:
+    for column in columns:
+        for one in column:
+            if column.count(one) > 1:
+                raise ValueError(f"expected each {what} once, was {one} twice")

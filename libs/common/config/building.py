@@ -1,0 +1,173 @@
+"""Turns validated blocks into the plain values of `libs.common.parameters`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from math import gcd
+
+from libs.common import parameters as p
+from libs.common.config.blocks import UNITS_MAX, AssetBlock, ConfigBlock, InstrumentBlock, MarginBlock, PoolBlock
+from libs.common.errors import ConfigurationError
+from libs.common.ids import AssetId, InstrumentId, VenueId
+from libs.common.units import SECOND_NS, Lots, MalformedNumber, Ppm, Rate12, Units, UnixNs, to_scaled
+
+_OPEN_ORDERS = 16  # variation must hold so many of the largest orders (docs/architecture.md, numbers)
+
+
+def _scaled(where: str, text: str, exponent: int) -> int:
+    try:
+        return to_scaled(text, exponent)
+    except MalformedNumber as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def _ppm(text: str) -> Ppm:
+    return Ppm(to_scaled(text, -6))
+
+
+def _rate(text: str) -> Rate12:
+    return Rate12(to_scaled(text, -12))
+
+
+def build(block: ConfigBlock) -> p.Parameters:
+    """The parameter set of a validated block. Raises ConfigurationError naming what does not fit its scale."""
+    assets = {a.symbol: a for a in block.assets}
+    asset_ids = {a.symbol: AssetId(a.id) for a in block.assets}
+    instrument_ids = {i.symbol: InstrumentId(i.id) for i in block.instruments}
+    ledger, schedule = block.ledger, block.schedule
+    return p.Parameters(
+        partitions=block.partitions,
+        assets=tuple(
+            p.Asset(
+                asset_ids[a.symbol],
+                a.symbol,
+                a.decimals,
+                instrument_ids[a.price_instrument] if a.price_instrument else None,
+            )
+            for a in block.assets
+        ),
+        instruments=tuple(_instrument(one, assets) for one in block.instruments),
+        venues=tuple(
+            p.Venue(VenueId(v.id), v.name, tuple(instrument_ids[s] for s in v.instruments), _ppm(v.taker_fee))
+            for v in block.venues
+        ),
+        pools=tuple(_pools(block.pools, assets)),
+        margin=_margin(block.margin, asset_ids),
+        prices=p.PriceGuard(
+            _ppm(block.prices.band), block.prices.max_age_s * SECOND_NS, _ppm(block.prices.slow_per_10min)
+        ),
+        ledger=p.LedgerRules(
+            verdict_validity_ns=ledger.verdict_validity_s * SECOND_NS,
+            send_by_ns=ledger.send_by_s * SECOND_NS,
+            open_orders_max=ledger.open_orders_max,
+            accounts_per_entity_max=ledger.accounts_per_entity_max,
+            key_horizon_ns=ledger.key_horizon_s * SECOND_NS,
+            client_keys_max=ledger.client_keys_max,
+            session_outcomes=ledger.session_outcomes,
+            liquidation_fee=_ppm(ledger.liquidation_fee),
+            index_step_max=_ppm(ledger.index_step_max),
+            step_orders_max=ledger.step_orders_max,
+        ),
+        liquidation=p.LiquidationRules(
+            _ppm(block.liquidation.target),
+            _ppm(block.liquidation.participation),
+            _ppm(block.liquidation.collar),
+            block.liquidation.steps_max,
+        ),
+        schedule=p.Schedule(
+            schedule.interest_every_s * SECOND_NS,
+            schedule.funding_every_s * SECOND_NS,
+            _rate(schedule.funding_rate),
+            schedule.settle_every_s * SECOND_NS,
+        ),
+        principals=tuple(p.PrincipalRule(one.id, one.role) for one in block.principals),
+        genesis_ns=UnixNs(block.genesis_s * SECOND_NS),
+    )
+
+
+def _pools(blocks: Iterable[PoolBlock], assets: dict[str, AssetBlock]) -> Iterable[p.Pool]:
+    for one in blocks:
+        asset = assets[one.asset]
+        yield p.Pool(
+            AssetId(asset.id),
+            _ppm(one.optimal_utilisation),
+            _rate(one.base_rate),
+            _rate(one.slope_below),
+            _rate(one.slope_above),
+            _ppm(one.reserve_factor),
+            _rate(one.overdraft_penalty),
+            Units(_scaled(f"{one.asset} pool: dust", one.dust, -asset.decimals)),
+        )
+
+
+def _margin(block: MarginBlock, asset_ids: dict[str, AssetId]) -> p.MarginModel:
+    return p.MarginModel(
+        blend=_ppm(block.blend),
+        initial_over_maintenance=_ppm(block.initial_over_maintenance),
+        grid=tuple(_ppm(point) for point in block.grid),
+        withdrawal_notional=_ppm(block.withdrawal_notional),
+        assets=tuple(
+            p.AssetRisk(
+                asset_ids[r.asset],
+                _ppm(r.sigma),
+                _ppm(r.initial_z),
+                r.initial_horizon_s,
+                _ppm(r.maintenance_z),
+                r.maintenance_horizon_s,
+                _ppm(r.half_spread),
+                _ppm(r.impact),
+                r.daily_volume_usd,
+            )
+            for r in block.assets
+        ),
+        stresses=tuple(
+            p.JointStress(s.name, tuple((asset_ids[a], _ppm(move)) for a, move in sorted(s.moves.items())))
+            for s in block.stresses
+        ),
+    )
+
+
+def _instrument(one: InstrumentBlock, assets: dict[str, AssetBlock]) -> p.Instrument:
+    kind = p.InstrumentKind[one.kind.upper()]
+    base, quote = assets[one.underlying], assets[one.quote]
+    exponent = _exponent(one)
+    highest = _scaled(f"{one.symbol}: highest_price", one.highest_price, exponent)
+    lowest = _scaled(f"{one.symbol}: lowest_price", one.lowest_price, exponent)
+    if lowest < 10_000:
+        raise ConfigurationError(f"{one.symbol}: expected tick at most 1 bp of lowest_price, was {one.tick}")
+    inverse = kind is p.InstrumentKind.INVERSE_PERP
+    if inverse:  # face quote-coins a lot; a lot is worth face/price coins = face·10^decimals·10^-exponent / p units
+        face = _scaled(f"{one.symbol}: lot", one.lot, -quote.decimals)
+        base_units, c_num, c_den = 0, face * 10**base.decimals * 10**-exponent, 10**quote.decimals
+    else:  # lot·10^-base decimals coins x p·10^exponent quote-coins x 10^quote decimals
+        base_units = _scaled(f"{one.symbol}: lot", one.lot, -base.decimals)
+        c_num, c_den = base_units * 10**quote.decimals, 10 ** (base.decimals - exponent)
+    shrink = gcd(c_num, c_den)
+    c_num, c_den = c_num // shrink, c_den // shrink
+    lots, worth = _OPEN_ORDERS * one.max_order_lots, Fraction(c_num, c_den)
+    if lots * (worth / lowest if inverse else worth * highest) >= UNITS_MAX:
+        raise ConfigurationError(
+            f"{one.symbol}: max_order_lots: expected {_OPEN_ORDERS} such orders below 2^62, was {one.max_order_lots}"
+        )
+    return p.Instrument(
+        id=InstrumentId(one.id),
+        symbol=one.symbol,
+        kind=kind,
+        underlying=AssetId(base.id),
+        quote=AssetId(quote.id),
+        settlement=AssetId(base.id if inverse else quote.id),
+        base_units_per_lot=base_units,
+        price_exponent=exponent,
+        c_num=c_num,
+        c_den=c_den,
+        max_order_lots=Lots(one.max_order_lots),
+        max_price=highest,
+    )
+
+
+def _exponent(one: InstrumentBlock) -> int:
+    exponent = -len(one.tick.partition(".")[2])
+    if to_scaled(one.tick, exponent) != 1:
+        raise ConfigurationError(f"{one.symbol}: tick: expected a power of ten not above 1, was {one.tick}")
+    return exponent
