@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from libs.common.ids import InstrumentId, VenueId
 from libs.common.parameters import Venue
 from libs.common.units import Lots, Price
-from services.liquidation_execution.domain.router import BUY, Shown, VenueOrder
+from services.liquidation_execution.app.marks import Marks
+from services.liquidation_execution.domain.router import BUY, Levels, Shown, VenueOrder, carried
 
 _FILLS_MAX = 1_024  # fills newer than a book that never comes are forgotten from the oldest on
 
@@ -23,8 +24,8 @@ class Depth:
     venue: VenueId
     instrument: InstrumentId
     run_time_ns: int
-    bids: tuple[tuple[Price, Lots], ...]
-    asks: tuple[tuple[Price, Lots], ...]
+    bids: Levels
+    asks: Levels
 
 
 class DepthBook:
@@ -75,16 +76,24 @@ class DepthBook:
         if depth is None or executed_at_ns > depth.run_time_ns:
             self._fills[side].append((executed_at_ns, lots))
 
-    def shown(self, instrument: InstrumentId, direction: int, venues: Iterable[Venue], *, now_ns: int) -> list[Shown]:
-        """What each venue shows to an order in that direction, with the claims on it."""
+    def shown(
+        self, instrument: InstrumentId, direction: int, venues: Iterable[Venue], *, mark: Price, marks: Marks
+    ) -> list[Shown]:
+        """What each venue shows to an order in that direction, with the claims on it.
+
+        Args:
+            mark: of the instrument now; a book that is older moves along with it.
+        """
         found = []
         for venue in venues:
             depth = self._depths.get((venue.id, instrument))
-            if depth is None or now_ns - depth.run_time_ns > self._max_age_ns:
+            if depth is None or marks.run_time_ns - depth.run_time_ns > self._max_age_ns:
                 continue
             side = (venue.id, instrument, direction)
             claimed = self._claims[side] + sum(lots for _, lots in self._fills.get(side, ()))
             levels = depth.asks if direction == BUY else depth.bids
-            is_older = depth.run_time_ns < now_ns
-            found.append(Shown(venue.id, venue.taker_fee, levels, Lots(max(0, claimed)), is_older))
+            then = marks.at(instrument, depth.run_time_ns)
+            if then is not None:
+                levels = carried(levels, mark_then=then, mark_now=mark)
+            found.append(Shown(venue.id, venue.taker_fee, levels, Lots(max(0, claimed)), is_older=then is None))
         return found

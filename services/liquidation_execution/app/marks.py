@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 
 from ballast.events.v1 import market_pb2
@@ -9,7 +10,12 @@ from libs.common.ids import InstrumentId
 from libs.common.units import Price
 from libs.common.validity import Action, ValidityClass, permits
 
+_HISTORY_FRAMES = 64  # so far back is known what the mark was when a venue showed its book
 _SILENCE_SECONDS_MAX = 1.0  # heartbeats come every 250 ms; without them every mark is stale here
+
+
+def _new_history() -> deque[tuple[int, Price]]:
+    return deque(maxlen=_HISTORY_FRAMES)
 
 
 class Marks:
@@ -24,6 +30,7 @@ class Marks:
         self._heard = monotonic() - _SILENCE_SECONDS_MAX
         self._prices: dict[InstrumentId, Price] = {}
         self._validity: dict[InstrumentId, ValidityClass] = {}
+        self._history: defaultdict[InstrumentId, deque[tuple[int, Price]]] = defaultdict(_new_history)
         self.run_time_ns = 0
         self.sequence = 0
 
@@ -41,8 +48,14 @@ class Marks:
         """Folds one accepted frame."""
         self.sequence, self.run_time_ns, self._heard = sequence, run_time_ns, self._monotonic()
         for instrument, price, validity in zip(body.instrument, body.mark_price, body.validity, strict=True):
-            self._prices[InstrumentId(instrument)] = Price(price)
-            self._validity[InstrumentId(instrument)] = ValidityClass(validity)
+            key = InstrumentId(instrument)
+            self._prices[key], self._validity[key] = Price(price), ValidityClass(validity)
+            self._history[key].append((run_time_ns, Price(price)))
+
+    def at(self, instrument: InstrumentId, run_time_ns: int) -> Price | None:
+        """The mark in force at a run time of the recent past; None when that is forgotten."""
+        history = self._history.get(instrument, ())
+        return next((price for since_ns, price in reversed(history) if since_ns <= run_time_ns), None)
 
     def usable(self, instrument: InstrumentId) -> Price | None:
         """The mark an order of an episode may be planned on (I9); None when there is none."""

@@ -42,7 +42,8 @@ def _line(live: Live, one: Reducible, mark: Price) -> Line:
         InstrumentId(instrument.id),
         one.direction,
         catalogue.venues_of[instrument.id],
-        now_ns=live.marks.run_time_ns,
+        mark=mark,
+        marks=live.marks,
     )
     offers = ladder(
         instrument,

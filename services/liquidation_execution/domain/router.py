@@ -13,6 +13,7 @@ from libs.common.units import PPM, Lots, Ppm, Price, Units, mul_div_down, mul_di
 from services.liquidation_execution.domain.catalogue import INVERSE_ONE, settlement_units, share, weight
 
 BUY, SELL = 1, -1
+Levels = tuple[tuple[Price, Lots], ...]
 _SLACK_OF_COLLAR = 4  # an order may fill a quarter of the collar beyond the last level planned: books move meanwhile
 
 
@@ -24,14 +25,21 @@ class Shown:
         fee: what the venue takes, on notional.
         levels: (price, lots), best first.
         claimed: lots of this depth that orders on their way, or fills newer than the book, have taken.
-        is_older: the book is older than the mark: what is better than the mark is not counted on.
+        is_older: nobody knows how the mark has moved since this book: what is better than the mark is not counted on.
     """
 
     venue: VenueId
     fee: Ppm
-    levels: tuple[tuple[Price, Lots], ...]
+    levels: Levels
     claimed: Lots
     is_older: bool = False
+
+
+def carried(levels: Levels, *, mark_then: Price, mark_now: Price) -> Levels:
+    """A book that is older than the mark, as it would be if it had moved along with it."""
+    if mark_then == mark_now:
+        return levels
+    return tuple((Price(mul_div_down(price, mark_now, mark_then)), lots) for price, lots in levels)
 
 
 @dataclass(frozen=True, slots=True)

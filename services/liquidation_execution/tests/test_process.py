@@ -14,7 +14,7 @@ from services.liquidation_execution.app.live import IN_FLIGHT_SECONDS
 from services.liquidation_execution.app.ports import CloseIt, Step
 from services.liquidation_execution.app.process import BACKLOG_MAX, PLANS_AT_ONCE, Process
 from services.liquidation_execution.domain.episodes import Outcome
-from services.liquidation_execution.tests.kernel import BTC, BTC_PERP, COIN, DOLLAR, USD, Account
+from services.liquidation_execution.tests.kernel import BTC, BTC_PERP, COIN, DOLLAR, MARKS, USD, Account
 from services.liquidation_execution.tests.test_planner import HEDGED, INSOLVENT, LONG_BTC, RESIDUE
 from services.liquidation_execution.tests.world import START_NS, World, lots_of
 
@@ -22,11 +22,11 @@ SMALL = Account({USD: 200 * DOLLAR}).open(BTC_PERP, 75)
 
 
 async def until(process: Process, holds: Callable[[], bool]) -> None:
-    """Lets the process look until the condition holds; a second at most."""
+    """Lets the process look until the condition holds; 20 seconds at most."""
     stopping = asyncio.Event()
     running = asyncio.create_task(process.run(stopping))
     try:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             while not holds() and not running.done():
                 process.wake()
                 await asyncio.sleep(0.001)
@@ -265,7 +265,8 @@ async def test_fills_newer_than_the_book_count_against_it() -> None:
     venues = world.live.catalogue.venues_of[BTC_PERP]
 
     def claimed() -> int:
-        shown = world.live.depth.shown(InstrumentId(BTC_PERP), -1, venues, now_ns=START_NS)
+        mark = MARKS[InstrumentId(BTC_PERP)]
+        shown = world.live.depth.shown(InstrumentId(BTC_PERP), -1, venues, mark=mark, marks=world.live.marks)
         return sum(one.claimed for one in shown)
 
     assert claimed() == lots_of(step.orders)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from libs.common.ids import VenueId
 from libs.common.parameters import LiquidationRules
 from libs.common.units import PPM, Lots, Ppm, Price
-from services.liquidation_execution.domain.router import BUY, SELL, Ladder, Shown, ladder, worst_price
+from services.liquidation_execution.domain.router import BUY, SELL, Ladder, Shown, carried, ladder, worst_price
 from services.liquidation_execution.tests.kernel import (
     BTC_INV,
     BTC_PERP,
@@ -78,12 +78,17 @@ def test_capacity_is_the_participation_in_depth_within_the_collar(
     assert sells(shown(NORTH, *levels, claimed=claimed)).capacity == capacity
 
 
-def test_a_book_older_than_the_mark_promises_nothing_better_than_it() -> None:
+def test_a_book_of_an_unknown_time_promises_nothing_better_than_the_mark() -> None:
     old = Shown(VenueId(NORTH), FEE, ((Price(11_000), Lots(100)), (Price(9_990), Lots(100))), Lots(0), is_older=True)
     offers = sells(old)
     assert [(rung.price, rung.lots) for rung in offers.rungs] == [(10_000, 100)]
     assert [order.limit_price for order in offers.orders(100)] == [9_875]
     assert [rung.price for rung in sells(replace(old, is_older=False)).rungs] == [11_000]
+
+
+def test_a_book_moves_along_with_the_mark() -> None:
+    levels = ((Price(9_990), Lots(100)), (Price(9_980), Lots(50)))
+    assert carried(levels, mark_then=Price(10_000), mark_now=Price(9_000)) == ((8_991, 100), (8_982, 50))
 
 
 def test_claims_take_the_best_levels_first() -> None:
