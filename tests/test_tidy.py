@@ -42,6 +42,8 @@ _MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:work|tmp|root|home|Users|mnt|opt)/
 # What a pure domain may import from us: plain values and the generated enums (docs/architecture.md, decisions).
 _PURE_LIBS = tuple(f"libs.common.{each}" for each in ("units", "ids", "errors", "parameters", "validity"))
 _PURE_GENERATED = "ballast.types.v1"
+# The ledger speaks the wire's own messages: commands in, effects out (docs/architecture.md, decisions).
+_PURE_MESSAGES = {"collateral_management": "ballast.events.v1"}
 # The standard library that a pure domain may use: no clock, no input or output, no randomness, no threads.
 _PURE_STDLIB = {
     "__future__", "abc", "bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools",
@@ -220,7 +222,7 @@ def test_shared_modules_are_shared() -> None:
 
 
 def _is_pure(imported: str, service: str) -> bool:
-    homes = (*_PURE_LIBS, _PURE_GENERATED, f"services.{service}.domain")
+    homes = (*_PURE_LIBS, _PURE_GENERATED, _PURE_MESSAGES.get(service, _PURE_GENERATED), f"services.{service}.domain")
     third_party = _PURE_THIRD_PARTY.get(service, {"numpy"})
     return imported.partition(".")[0] in _PURE_STDLIB | third_party or any(
         f"{imported}.".startswith(f"{home}.") for home in homes

@@ -53,6 +53,7 @@ class Client:
         style: name of its book, for the screen.
         deposits: amount by asset, decimal strings.
         top_up_usd: what it adds when called, 0 if it never does.
+        gives_up: closes what is left once it has been liquidated.
     """
 
     number: int
@@ -62,6 +63,7 @@ class Client:
     trades: tuple[Trade, ...]
     withdrawals: tuple[Withdrawal, ...]
     top_up_usd: float
+    gives_up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def _client(number: int, random: Random, seconds: int) -> Client:
         at_s = random.randrange(OPENING_SECONDS, max(OPENING_SECONDS + 1, seconds))
         withdrawals = (Withdrawal(at_s, round(equity * random.uniform(0.01, 0.4), 2)),)
     top_up = round(equity * random.uniform(0.1, 0.4), 2) if random.random() < 0.3 else 0.0
-    return Client(number, desk, style, deposits, trades, withdrawals, top_up)
+    gives_up = random.random() < 0.8
+    return Client(number, desk, style, deposits, trades, withdrawals, top_up, gives_up)
 
 
 def _leverage(random: Random) -> float:

@@ -1,0 +1,40 @@
+"""What the demo replays: stretches of run time and the crashes inside them, in UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from libs.common.units import SECOND_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`windows` are replayed, `crashes` are reported on; both "start/end,start/end"."""
+
+    windows: str
+    crashes: str
+
+    def bounds_ns(self) -> list[tuple[int, int]]:
+        """The windows in ns since 1970."""
+        return [(moment_ns(part.split("/")[0]), moment_ns(part.split("/")[1])) for part in self.windows.split(",")]
+
+    def seconds(self) -> int:
+        """Length of all windows in run seconds."""
+        return sum(end - start for start, end in self.bounds_ns()) // SECOND_NS
+
+
+def moment_ns(text: str) -> int:
+    """ns since 1970 of an ISO moment in UTC."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * SECOND_NS
+
+
+CRASHES = "2017-12-22T00:00/2017-12-23T00:00,2018-01-16T00:00/2018-01-18T00:00,2018-02-05T00:00/2018-02-07T00:00"
+SPANS = {
+    "crashes": Span(
+        "2017-12-21T12:00/2017-12-23T00:00,2018-01-16T00:00/2018-01-17T18:00,2018-02-05T00:00/2018-02-06T18:00",
+        CRASHES,
+    ),
+    "all": Span("2017-12-20T01:00/2018-02-10T00:00", CRASHES),
+    "first": Span("2017-12-22T04:00/2017-12-22T16:00", "2017-12-22T04:00/2017-12-22T16:00"),
+}
