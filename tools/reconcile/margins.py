@@ -18,6 +18,7 @@ from tools.reconcile.world import World
 
 _COLUMNS: dict[int, Column] = {
     ledger_pb2.LINE_KIND_CASH: Column.CASH,
+    ledger_pb2.LINE_KIND_RESERVED: Column.RESERVED,
     ledger_pb2.LINE_KIND_SUPPLY_SHARES: Column.SUPPLY,
     ledger_pb2.LINE_KIND_DEBT_SHARES: Column.DEBT,
     ledger_pb2.LINE_KIND_OVERDRAFT_SHARES: Column.OVERDRAFT,

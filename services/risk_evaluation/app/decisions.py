@@ -138,7 +138,8 @@ class Decisions:
             if row_of.get(one.account) in judged.at and not self._is_waiting(_Subject(False, key), judged)
         ]
         orders = [one for _, one in waiting if isinstance(one, journal_pb2.Order)]
-        verdicts, released = self._judge_orders(orders, judged)
+        released = self._paid_out([one.account for _, one in waiting], judged)
+        verdicts = self._judge_orders(orders, judged, released)
         for order, reason in verdicts:
             verdict = commands_pb2.Verdict(
                 account=order.account, order=order.order, settle=not reason, reason=reason, citation=judged.citation
@@ -152,10 +153,26 @@ class Decisions:
                 )
                 yield self._command(_Subject(False, key), judged, verdict=verdict)
 
+    def _paid_out(self, accounts: Sequence[int], judged: Judged) -> dict[int, tuple[Margins, int]]:
+        """Margins by row of accounts with reserved cash, as if it had left: new risk and outflows are judged on those.
+
+        Whether an account is liquidated is judged with it: opening an episode gives it back.
+        """
+        columns = self._fold.columns
+        reserved = {one.account for one in self._fold.pending.values() if isinstance(one, journal_pb2.Reservation)}
+        rows = columns.entity_rows(columns.row_of[account] for account in reserved.intersection(accounts))
+        if not rows:
+            return {}
+        margins = evaluate(self._model, judged.prices, columns.some_rows(rows, paid_out=True))
+        return {row: (margins, position) for position, row in enumerate(rows)}
+
     def _judge_orders(
-        self, orders: Sequence[journal_pb2.Order], judged: Judged
-    ) -> tuple[list[tuple[journal_pb2.Order, ledger_pb2.Refusal]], dict[int, tuple[Margins, int]]]:
-        """Each order with the reason against it, and margins by row where orders were found too many.
+        self,
+        orders: Sequence[journal_pb2.Order],
+        judged: Judged,
+        released: dict[int, tuple[Margins, int]],
+    ) -> list[tuple[journal_pb2.Order, ledger_pb2.Refusal]]:
+        """Each order with the reason against it; `released` gets margins by row where orders were found too many.
 
         All orders of a row are first judged together; only where that fails they are added one by one, oldest first.
         """
@@ -164,14 +181,14 @@ class Decisions:
         for order in orders:
             row = self._fold.columns.row_of[order.account]
             reason = self._reason_before_margin(order, judged)
-            if reason is None and not judged.margins.may_add_risk[judged.at[row]]:
+            margins, position = released.get(row, (judged.margins, judged.at[row]))
+            if reason is None and not margins.may_add_risk[position]:
                 too_many.setdefault(row, []).append(order)
             else:
                 verdicts.append((order, reason or ledger_pb2.REFUSAL_UNSPECIFIED))
-        released: dict[int, tuple[Margins, int]] = {}
         if too_many:
             verdicts += self._one_by_one(too_many, judged, released)
-        return verdicts, released
+        return verdicts
 
     def _one_by_one(
         self, waiting: dict[int, list[journal_pb2.Order]], judged: Judged, released: dict[int, tuple[Margins, int]]
@@ -182,7 +199,7 @@ class Decisions:
         for turn in range(max(len(orders) for orders in waiting.values()) + 1):
             added = {row: orders[turn] for row, orders in waiting.items() if turn < len(orders)}
             without -= {order.order for order in added.values()}
-            margins = evaluate(self._model, judged.prices, columns.some_rows(rows, without=without))
+            margins = evaluate(self._model, judged.prices, columns.some_rows(rows, without=without, paid_out=True))
             for row, order in added.items():
                 fits = bool(margins.may_add_risk[rows.index(row)])
                 if not fits:

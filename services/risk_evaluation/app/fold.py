@@ -15,12 +15,13 @@ from services.risk_evaluation.domain.model import Model
 
 COLUMNS: dict[int, Column] = {
     ledger_pb2.LINE_KIND_CASH: Column.CASH,
+    ledger_pb2.LINE_KIND_RESERVED: Column.RESERVED,
     ledger_pb2.LINE_KIND_SUPPLY_SHARES: Column.SUPPLY,
     ledger_pb2.LINE_KIND_DEBT_SHARES: Column.DEBT,
     ledger_pb2.LINE_KIND_OVERDRAFT_SHARES: Column.OVERDRAFT,
     ledger_pb2.LINE_KIND_LOTS: Column.LOTS,
     ledger_pb2.LINE_KIND_VARIATION: Column.VARIATION,
-}  # what is reserved counts no more; a pool's loss stands on house accounts only
+}  # what is reserved is still the client's until it is paid out; a pool's loss stands on house accounts only
 
 Pending = journal_pb2.Order | journal_pb2.Reservation
 

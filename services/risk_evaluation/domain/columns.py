@@ -23,8 +23,9 @@ class Column(IntEnum):
     SUPPLY = 1
     DEBT = 2
     OVERDRAFT = 3
-    LOTS = 4
-    VARIATION = 5
+    RESERVED = 4
+    LOTS = 5
+    VARIATION = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class BookRows:
     """What the kernel reads; rows of one entity are all present.
 
     Args:
-        net_units: (assets, rows) cash and supply less debt. held: (assets, rows) any line that is not zero.
+        net_units: (assets, rows) cash, reserved cash and supply less debt. held: (assets, rows) any line that is not zero.
         lots, variation: (margined, rows). entity: (rows) number of the entity, below `entities`.
     """
 
@@ -131,8 +132,10 @@ class Columns:
         self._entity_number: dict[int, int] = {}
         self._entity_rows: list[list[int]] = []
         assets, margined = len(model.assets), len(model.margined)
-        self._shares = np.zeros((4, assets, FIRST_CAPACITY), dtype=np.int64)  # by Column below LOTS
-        self._claims = np.zeros((assets, FIRST_CAPACITY), dtype=np.int64)  # units of supply less debt at the indices
+        self._shares = np.zeros((5, assets, FIRST_CAPACITY), dtype=np.int64)  # by Column below LOTS
+        self._claims = np.zeros(
+            (assets, FIRST_CAPACITY), dtype=np.int64
+        )  # units of supply less debt at the indices, and reserved ones
         self._lots = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
         self._variation = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
         self._entity = np.zeros(FIRST_CAPACITY, dtype=np.int64)
@@ -185,7 +188,8 @@ class Columns:
         if one.is_margined:
             return int(self._lots[self._model.margined_column[instrument], row])
         asset = self._model.asset_column[one.underlying]
-        return whole_lots(int(self._shares[0, asset, row] + self._claims[asset, row]), one.base_units_per_lot)
+        units = int(self._shares[Column.CASH, asset, row] + self._claims[asset, row])
+        return whole_lots(units - int(self._shares[Column.RESERVED, asset, row]), one.base_units_per_lot)
 
     def set_order(self, account: int, order: OpenOrder) -> None:
         """Overwrites a live order."""
@@ -231,12 +235,21 @@ class Columns:
             self._all_orders,
         )
 
-    def some_rows(self, rows: Sequence[int], *, without: Collection[int] = frozenset()) -> BookRows:
-        """These rows, which must hold whole entities; orders in `without` are left out."""
+    def some_rows(
+        self, rows: Sequence[int], *, without: Collection[int] = frozenset(), paid_out: bool = False
+    ) -> BookRows:
+        """These rows, which must hold whole entities; orders in `without` are left out.
+
+        Args:
+            paid_out: what is reserved counts as gone, as it must when new risk or an outflow is judged.
+        """
         at = np.array(rows, dtype=np.int64)
         numbers, entity = np.unique(self._entity[at], return_inverse=True)
+        net = self._shares[Column.CASH][:, at] + self._claims[:, at]
+        if paid_out:
+            net -= self._shares[Column.RESERVED][:, at]
         return BookRows(
-            self._shares[0][:, at] + self._claims[:, at],
+            net,
             np.any(self._shares[:, :, at] != 0, axis=0),
             self._lots[:, at],
             self._variation[:, at],
@@ -261,7 +274,8 @@ class Columns:
 
     def _claim(self, asset: int, row: int) -> int:
         kinds = (Column.SUPPLY, Column.DEBT, Column.OVERDRAFT)
-        return sum(_units_of(kind, int(self._shares[kind, asset, row]), self.indices[asset]) for kind in kinds)
+        claims = sum(_units_of(kind, int(self._shares[kind, asset, row]), self.indices[asset]) for kind in kinds)
+        return claims + int(self._shares[Column.RESERVED, asset, row])
 
     def _grow(self) -> None:
         self._shares = np.concatenate([self._shares, np.zeros_like(self._shares)], axis=2)

@@ -46,7 +46,7 @@ class Candidate:
 def evaluate_candidates(
     model: Model, prices: Prices, columns: Columns, *, account: int, candidates: Sequence[Candidate]
 ) -> list[Margins]:
-    """Margins of one row each, in the order of the candidates. Raises OutOfRange."""
+    """Margins of one row each, in the order of the candidates; reserved cash counts as gone. Raises OutOfRange."""
     rows = columns.entity_rows([columns.row_of[account]])
     own = rows.index(columns.row_of[account])
     at_once = max(1, ROWS_AT_ONCE_MAX // len(rows))
@@ -60,7 +60,7 @@ def _evaluate_some(
     model: Model, prices: Prices, columns: Columns, rows: list[int], own: int, candidates: Sequence[Candidate]
 ) -> list[Margins]:
     account = columns.accounts[rows[own]]
-    book = columns.some_rows(rows).repeated(len(candidates))
+    book = columns.some_rows(rows, paid_out=True).repeated(len(candidates))
     dropped: list[int] = []
     for turn, candidate in enumerate(candidates):
         row = turn * len(rows) + own

@@ -197,6 +197,33 @@ async def test_a_withdrawal_must_leave_initial_margin() -> None:
     assert [one.verdict.settle for one in desk.screen.commands] == [True, False]  # 20 % of 600,000 must stay
 
 
+async def test_a_pending_withdrawal_is_refused_and_opens_no_episode_on_an_account_that_can_carry_its_book() -> None:
+    desk = await desk_with(130_000, 10)
+    await desk.marks()
+    desk.screen.clear()
+    reserved = posting(ME, USD, ledger_pb2.LINE_KIND_RESERVED, 110_000 * DOLLAR)
+    await desk.journal(posting(ME, USD, CASH, 20_000 * DOLLAR), reserved, withdrawal(1, 110_000 * DOLLAR))
+    assert [one.WhichOneof("body") for one in desk.screen.commands] == ["verdict"]
+    assert not desk.screen.commands[0].verdict.settle
+    assert desk.screen.frames[-1].state == bytes([State.HEALTHY])
+
+
+async def test_pending_withdrawals_do_not_keep_an_episode_from_opening() -> None:
+    desk = await desk_with(30_000, 10)
+    reserved = posting(ME, USD, ledger_pb2.LINE_KIND_RESERVED, 1 * DOLLAR)
+    await desk.journal(posting(ME, USD, CASH, 29_999 * DOLLAR), reserved, withdrawal(1, 1 * DOLLAR))
+    await desk.marks()
+    assert sorted(one.WhichOneof("body") for one in desk.screen.commands) == ["open_episode", "verdict"]
+
+
+async def test_new_risk_is_judged_as_if_what_is_reserved_had_left() -> None:
+    desk = await desk_with(130_000, 10)
+    reserved = posting(ME, USD, ledger_pb2.LINE_KIND_RESERVED, 60_000 * DOLLAR)
+    await desk.journal(posting(ME, USD, CASH, 70_000 * DOLLAR), reserved, withdrawal(1, 60_000 * DOLLAR), order(2, 1))
+    await desk.marks()
+    assert _reasons(desk.screen.commands) == [ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN] * 2
+
+
 async def test_nothing_is_decided_while_marks_are_silent() -> None:
     desk = await desk_with(100_000, 10)
     await desk.marks()
