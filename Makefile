@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test check lint types imports wire unit integration proto proto-image golden locks data clean
+.PHONY: help demo test check lint types imports wire unit integration proto proto-image golden locks bench-risk data clean
 
 # Options of a command: make demo ARGS="--speed 100".
 ARGS ?=
@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 BOUND := exec $(BIN)/python -m tools.lifeline
 PIP := $(BOUND) $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
 RESOLVE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
-# What the demo needs: every extra but dev.
+# What the demo needs: every extra but dev and bench.
 RUNTIME_EXTRAS := price_ingestion collateral_management risk_evaluation liquidation_execution interest_accrual \
     venue_gateway build demo
 
@@ -59,10 +59,14 @@ proto-image: $(VENV)/.dev ## renew proto/v1.binpb, what buf breaking compares wi
 golden: $(VENV)/.dev proto ## add golden bytes for what the wire contract gained
 	@$(BOUND) $(BIN)/python -m tests.golden.renew $(ARGS)
 
-locks: ## resolve pyproject.toml into the two hash-pinned locks (needs uv)
+locks: ## resolve pyproject.toml into the three hash-pinned locks (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make locks needs uv (pipx install uv)" >&2; exit 2; }
 	$(RESOLVE) $(RUNTIME_EXTRAS:%=--extra %) --output-file requirements.lock
-	$(RESOLVE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
+	$(RESOLVE) $(RUNTIME_EXTRAS:%=--extra %) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(RESOLVE) --extra risk_evaluation --extra build --extra bench --constraint requirements.lock --output-file requirements-bench.lock
+
+bench-risk: $(VENV)/.bench proto ## the margin engine against its goals and peers, one thread, CPU time (ARGS="--quick")
+	@$(BOUND) nice $(BIN)/python -m bench.risk $(ARGS)
 
 data: $(VENV)/.runtime ## rebuild the recorded prices in data/ from their published source
 	@$(BOUND) $(BIN)/python -m tools.data $(ARGS)
@@ -89,4 +93,9 @@ $(VENV)/.runtime: $(VENV)/.made requirements.lock
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@echo "python: installing what requirements-dev.lock pins into $(VENV)"
 	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.runtime requirements-bench.lock
+	@echo "python: installing what requirements-bench.lock pins into $(VENV)"
+	@$(PIP) -r requirements-bench.lock
 	@touch $@

@@ -16,7 +16,7 @@ from libs.common.topics import TOPICS
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _FUNCTION_LINES_MAX = 60
 _FILE_LINES_MAX = 400
-_LOCKS = ("requirements.lock", "requirements-dev.lock")
+_LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock")
 _VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "base", "misc"}
 # Words are put together here so that this file does not break its own rules.
 _UNFINISHED = re.compile(r"\b(?:" + "|".join(("TO" + "DO", "FIX" + "ME", "X" + "XX")) + r")\b")
@@ -49,7 +49,7 @@ _PURE_STDLIB = {
     "__future__", "abc", "bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools",
     "hashlib", "heapq", "itertools", "math", "operator", "statistics", "string", "struct", "types", "typing",
 }  # fmt: skip
-_PURE_THIRD_PARTY = {"risk_evaluation": {"numpy", "numba", "scipy"}}
+_PURE_THIRD_PARTY = {"risk_evaluation": {"llvmlite", "numpy", "numba", "scipy"}}
 # Domains whose integers are money.
 _MONEY_DOMAINS = ("services/collateral_management/domain/", "services/interest_accrual/domain/")
 
@@ -272,5 +272,6 @@ def test_the_locks_agree() -> None:
     pins = [
         dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (_REPOSITORY / lock).read_text(), re.MULTILINE)) for lock in _LOCKS
     ]
-    runtime, development = pins
+    runtime, development, bench = pins
     assert {name: development.get(name) for name in runtime} == runtime
+    assert {name: runtime.get(name, pin) for name, pin in bench.items()} == bench
