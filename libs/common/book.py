@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import invariant
@@ -20,7 +22,7 @@ LIVE_ORDER_STATES = frozenset(
         ledger_pb2.ORDER_STATE_CANCELLING,
     )
 )
-_V = TypeVar("_V")
+_M = TypeVar("_M", bound=Message)
 _MASK = (1 << 128) - 1
 
 
@@ -207,7 +209,7 @@ class PartitionBook:
         match which:
             case "account":
                 touched.add(effect.account.account)
-                self.accounts[effect.account.account] = effect.account
+                self.accounts[effect.account.account] = own(effect.account)
             case "order":
                 touched.add(effect.order.account)
                 _keep(self.orders, effect.order.order, effect.order, effect.order.state in LIVE_ORDER_STATES)
@@ -220,19 +222,26 @@ class PartitionBook:
                 is_open = effect.episode.state == ledger_pb2.EPISODE_STATE_OPEN
                 _keep(self.episodes, effect.episode.episode, effect.episode, is_open)
                 if not is_open:
-                    self.last_closed[effect.episode.account] = effect.episode
+                    self.last_closed[effect.episode.account] = own(effect.episode)
             case "pool_index":
-                self.pools[effect.pool_index.asset] = effect.pool_index
+                self.pools[effect.pool_index.asset] = own(effect.pool_index)
             case "funding_index":
-                self.funding[effect.funding_index.instrument] = effect.funding_index
+                self.funding[effect.funding_index.instrument] = own(effect.funding_index)
             case "settlement":
-                self.settlements[effect.settlement.instrument] = effect.settlement
+                self.settlements[effect.settlement.instrument] = own(effect.settlement)
             case "venue_session":
                 self.venue_epochs[effect.venue_session.venue] = effect.venue_session.epoch
 
 
-def _keep(table: dict[int, _V], key: int, value: _V, keep: bool) -> None:
+def own(part: _M) -> _M:
+    """A copy to be kept: a part of a message keeps the whole in memory, here a frame of hundreds of outcomes."""
+    copy = type(part)()
+    copy.CopyFrom(part)
+    return copy
+
+
+def _keep(table: dict[int, _M], key: int, value: _M, keep: bool) -> None:
     if keep:
-        table[key] = value
+        table[key] = own(value)
     else:
         table.pop(key, None)

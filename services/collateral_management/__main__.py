@@ -6,11 +6,13 @@ import hashlib
 import random
 import secrets
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from aiokafka.admin import AIOKafkaAdminClient
 
 from ballast.api.v1 import ledger_pb2_grpc
-from libs.common.chain import ChainWriter
+from libs.common.chain import AcceptedFrame, ChainWriter
 from libs.common.codec import DeadLetters
 from libs.common.rpc import bind, server
 from libs.common.service import ServiceContext, main
@@ -19,7 +21,9 @@ from services.collateral_management.adapters.assignment import GroupAssignment
 from services.collateral_management.adapters.clock import MarksClock
 from services.collateral_management.adapters.commands import KafkaCommands
 from services.collateral_management.adapters.control import KafkaControl
+from services.collateral_management.adapters.meters import MoneyMeters
 from services.collateral_management.adapters.reads import LedgerReads
+from services.collateral_management.app.audit import CHECKED, Audit
 from services.collateral_management.app.owner import AcceptedBooks, PartitionOwner, gauges
 from services.collateral_management.app.supervisor import Supervisor
 from services.collateral_management.settings import Settings
@@ -43,44 +47,71 @@ async def build(context: ServiceContext[Settings]) -> None:
     settings, parameters = context.settings, context.parameters
     bootstrap, client_id = settings.kafka_bootstrap, f"{NAME}-{settings.instance}"
     identity = await _input_identity(bootstrap)
-    dead_letters = DeadLetters(bootstrap=bootstrap, client_id=f"{client_id}-dead", service=NAME)
+    context.watch.expects(COMMANDS.name)
+    dead_letters = DeadLetters(
+        bootstrap=bootstrap, client_id=f"{client_id}-dead", service=NAME, on_put=context.watch.put_aside
+    )
     await dead_letters.start()
     context.on_stop(dead_letters.stop, "dead letters")
     clock = MarksClock(bootstrap=bootstrap, client_id=f"{client_id}-marks", genesis_ns=parameters.genesis_ns)
-    control = KafkaControl(bootstrap=bootstrap, client_id=f"{client_id}-control")
-    books, shown = AcceptedBooks(), gauges(context.metrics)
+    control = KafkaControl(
+        bootstrap=bootstrap, client_id=f"{client_id}-control", on_undeclared=partial(context.watch.broke, "I12")
+    )
+    context.watch.log(clock.reading, control.reading)
+    context.watch.checks(*CHECKED, "I12")
+    books, shown = AcceptedBooks(context.watch), gauges(context.metrics)
+    meters = MoneyMeters(context.metrics, context.watch, parameters=parameters, books=books.books)
     context.spawn(clock.run(context.stopping, context.health.condition("marks read")), "marks")
     context.spawn(control.run(context.stopping), "control")
 
+    def new_journal(partition: int, on_accepted: Callable[[AcceptedFrame], None]) -> ChainWriter:
+        writer = ChainWriter(
+            bootstrap=bootstrap,
+            topic=JOURNAL,
+            partition=partition,
+            owner=secrets.token_bytes(16),
+            input_topic_id=identity,
+            client_id=f"{client_id}-p{partition}",
+            on_accepted=on_accepted,
+        )
+        context.watch.log(writer.reading)
+        return writer
+
     def new_owner(partition: int) -> PartitionOwner:
-        name = f"{client_id}-p{partition}"
+        source = KafkaCommands(
+            bootstrap=bootstrap,
+            client_id=f"{client_id}-p{partition}-commands",
+            partition=partition,
+            dead_letters=dead_letters,
+        )
+        context.watch.log(source.reading)
         return PartitionOwner(
             partition,
             parameters=parameters,
-            new_journal=lambda on_accepted: ChainWriter(
-                bootstrap=bootstrap,
-                topic=JOURNAL,
-                partition=partition,
-                owner=secrets.token_bytes(16),
-                input_topic_id=identity,
-                client_id=name,
-                on_accepted=on_accepted,
-            ),
-            source=KafkaCommands(
-                bootstrap=bootstrap, client_id=f"{name}-commands", partition=partition, dead_letters=dead_letters
-            ),
+            new_journal=partial(new_journal, partition),
+            source=source,
             clock=clock,
             control=control,
             books=books,
             shown=shown,
+            audit=Audit(partition, partitions=parameters.partitions, found=meters.broke, paid=meters.paid),
         )
 
-    supervisor = Supervisor(
-        new_owner=new_owner,
-        health=context.health,
-        on_bug=lambda error: context.fail(error, where="partitions"),
-        jitter=random.SystemRandom(),
+    await _own(
+        context,
+        Supervisor(
+            new_owner=new_owner,
+            health=context.health,
+            on_broken=context.watch.broke,
+            on_bug=lambda error: context.fail(error, where="partitions"),
+            jitter=random.SystemRandom(),
+        ),
+        control,
     )
+    await _answer_questions(context, books)
+
+
+async def _own(context: ServiceContext[Settings], supervisor: Supervisor, control: KafkaControl) -> None:
     context.on_stop(supervisor.stop, "partitions")
     assigned = context.health.condition("partitions assigned")
 
@@ -92,9 +123,10 @@ async def build(context: ServiceContext[Settings]) -> None:
         await supervisor.assign(partitions)
         assigned.set(True)
 
-    assignment = GroupAssignment(bootstrap=bootstrap, group=NAME, instance=settings.instance, on_change=own)
+    assignment = GroupAssignment(
+        bootstrap=context.settings.kafka_bootstrap, group=NAME, instance=context.settings.instance, on_change=own
+    )
     context.spawn(assignment.run(context.stopping), "group")
-    await _answer_questions(context, books)
 
 
 async def _answer_questions(context: ServiceContext[Settings], books: AcceptedBooks) -> None:

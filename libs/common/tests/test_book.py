@@ -173,3 +173,26 @@ def test_the_fingerprint_does_not_depend_on_the_way_there(
         winding.set(key, found[key])
     assert winding.digest == straight.digest
     assert (straight.digest == bytes(16)) is (not found)
+
+
+@pytest.mark.parametrize("kind", ["account", "order", "reservation", "episode", "pool_index", "settlement"])
+def test_what_is_kept_does_not_keep_its_frame_in_memory(kind: str) -> None:
+    effects = {
+        "account": Effect(account=journal_pb2.Account(account=ACCOUNT)),
+        "order": order(words.ORDER_STATE_WORKING),
+        "reservation": Effect(
+            reservation=journal_pb2.Reservation(reservation=3, state=words.RESERVATION_STATE_PENDING)
+        ),
+        "episode": Effect(episode=journal_pb2.Episode(episode=4, state=words.EPISODE_STATE_OPEN)),
+        "pool_index": Effect(pool_index=journal_pb2.PoolIndex(asset=1)),
+        "settlement": Effect(settlement=journal_pb2.Settlement(instrument=1)),
+    }
+    tables = {"pool_index": "pools"}
+    book = Book(0)
+    frame = body(effects[kind])
+    book.take(frame)
+    part = getattr(frame.outcomes[0].effects[0], kind)
+    [kept] = getattr(book, tables.get(kind, f"{kind}s")).values()
+    assert kept == part
+    part.Clear()  # a shared part would be cleared with it
+    assert kept != part

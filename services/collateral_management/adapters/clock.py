@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from libs.common.chain import ChainFollower
+from libs.common.chain import ChainFollower, LogReading
 from libs.common.service import Condition
 from libs.common.topics import MARKS
 
@@ -21,6 +21,11 @@ class MarksClock:
         )
         self._run_time_ns = genesis_ns
         self._beat_at_s = float("-inf")
+
+    @property
+    def reading(self) -> LogReading:
+        """Where it stands in the marks."""
+        return self._follower.reading
 
     @property
     def run_time_ns(self) -> int:

@@ -6,6 +6,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from ballast.events.v1 import commands_pb2
+from libs.common.chain import LogReading, end_as_told
 from libs.common.chain.kafka import new_consumer
 from libs.common.codec import DeadLetters, Undecodable, decode
 from libs.common.errors import Fault
@@ -25,6 +26,7 @@ class KafkaCommands:
         self._client_id = client_id
         self._dead_letters = dead_letters
         self._consumer: AIOKafkaConsumer | None = None
+        self.reading = LogReading(COMMANDS.name, partition)
 
     async def start(self, *, after_offset: int) -> None:
         """Reads the record at the offset again (it may be half consumed) and what follows. Raises InputLost."""
@@ -42,6 +44,7 @@ class KafkaCommands:
             raise InputLost(f"{self._partition} ends at {end}, the journal has consumed up to {after_offset}")
         consumer.assign([self._partition])
         consumer.seek(self._partition, max(first, after_offset))
+        self.reading.position, self.reading.end = max(first, after_offset), end_as_told(consumer, self._partition)
 
     async def poll(self, *, timeout_s: float) -> list[Received]:
         """Records, as soon as one is there. Raises Fault."""
@@ -56,6 +59,7 @@ class KafkaCommands:
         return [await self._received(record) for record in found.get(self._partition, ())]
 
     async def _received(self, record: ConsumerRecord) -> Received:
+        self.reading.took(offset=record.offset, appended_ms=record.timestamp)
         try:
             return Received(record.offset, decode(commands_pb2.CommandBatch, record, bytes_max=BATCH_BYTES_MAX))
         except Undecodable as poison:

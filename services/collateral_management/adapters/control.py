@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 import time
+from collections.abc import Callable
 
 from ballast.events.v1 import control_pb2
-from libs.common.chain import AcceptedFrame, ChainFollower, ChainWriter
+from libs.common.chain import AcceptedFrame, ChainFollower, ChainWriter, LogReading
 from libs.common.codec import headers
 from libs.common.config import LoadedParameters
 from libs.common.topics import CONTROL
@@ -17,15 +19,26 @@ _LOG = logging.getLogger("ballast.ledger")
 
 
 class KafkaControl:
-    """Implements ControlLog by following the log."""
+    """Implements ControlLog by following the log.
 
-    def __init__(self, *, bootstrap: str, client_id: str) -> None:
+    Args:
+        on_undeclared: told when a set is put in force that no earlier frame holds as a whole (I12).
+    """
+
+    def __init__(self, *, bootstrap: str, client_id: str, on_undeclared: Callable[[], None]) -> None:
+        self._on_undeclared = on_undeclared
+        self._declared: set[bytes] = set()
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._follower = ChainFollower(bootstrap=bootstrap, topic=CONTROL, partition=0, client_id=client_id)
         self._active = b""
         self._sequence = 0
         self._changed = asyncio.Event()
+
+    @property
+    def reading(self) -> LogReading:
+        """Where it stands in the log."""
+        return self._follower.reading
 
     @property
     def sequence(self) -> int:
@@ -56,8 +69,15 @@ class KafkaControl:
     def _fold(self, frame: AcceptedFrame) -> None:
         body = control_pb2.ControlBody.FromString(frame.body)
         self._sequence = frame.sequence
-        if body.WhichOneof("control") == "activate_parameters":
+        if body.WhichOneof("control") == "parameter_set":
+            whole = body.parameter_set
+            if hashlib.sha256(whole.canonical_json.encode()).digest() == whole.hash:
+                self._declared.add(whole.hash)
+        elif body.WhichOneof("control") == "activate_parameters":
             self._active = body.activate_parameters.hash
+            if self._active not in self._declared:
+                _LOG.critical("undeclared parameters in force", extra={"invariant": "I12", "parameters": self._active})
+                self._on_undeclared()
         self._changed.set()
 
     async def declare(self, loaded: LoadedParameters) -> None:

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -18,6 +19,7 @@ from libs.common.codec import headers
 from libs.common.errors import InvariantBroken, LostOwnership, invariant
 from libs.common.metrics import Metrics
 from libs.common.parameters import Parameters
+from services.collateral_management.app.audit import Audit
 from services.collateral_management.app.ports import CommandSource, ControlLog, Journal, RunClock
 from services.collateral_management.domain.draft import Context
 from services.collateral_management.domain.ledger import fold, handle
@@ -54,10 +56,21 @@ def gauges(metrics: Metrics) -> Gauges:
     )
 
 
+class Shown(Protocol):
+    """Where operators see the books."""
+
+    def book(self, *books: PartitionBook) -> None:
+        """Shows books."""
+
+    def closed(self, partition: int) -> None:
+        """Shows a partition's book no more."""
+
+
 class AcceptedBooks:
     """State of each owned partition as accepted: the only thing that questions are answered from."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Shown | None = None) -> None:
+        self._watch = watch
         self.books: dict[int, PartitionBook] = {}
         self.tails: dict[int, Callable[[], int]] = {}
         self.epochs: dict[int, int] = {}
@@ -67,11 +80,15 @@ class AcceptedBooks:
         """Answers questions about the partition from this book."""
         self.books[book.partition], self.epochs[book.partition] = book, epoch
         self.tails[book.partition] = tail
+        if self._watch is not None:
+            self._watch.book(book)
         self.changed(book.partition)
 
     def closed(self, partition: int) -> None:
         """Answers no more questions about the partition."""
         self.books.pop(partition, None)
+        if self._watch is not None:
+            self._watch.closed(partition)
         self.changed(partition)
 
     def changed(self, partition: int) -> None:
@@ -107,8 +124,10 @@ class PartitionOwner:
         control: ControlLog,
         books: AcceptedBooks,
         shown: Gauges,
+        audit: Audit | None = None,
     ) -> None:
         self.partition = partition
+        self._audit = audit
         self._parameters = parameters
         self._journal = new_journal(self._on_accepted)
         self._source = source
@@ -228,19 +247,21 @@ class PartitionOwner:
         for outcome in body.outcomes:
             for effect in outcome.effects:
                 self._fingerprint.apply(effect)
-        self._read(accepted, body)
+        self._read(accepted, body, is_history=True)
         invariant(self._fingerprint.digest == body.fingerprint, "I8", f"fold differs at {accepted.sequence}")
 
     def _on_accepted(self, accepted: AcceptedFrame) -> None:
-        self._read(accepted, journal_pb2.JournalBody.FromString(accepted.body))
+        self._read(accepted, journal_pb2.JournalBody.FromString(accepted.body), is_history=False)
         self._books.changed(self.partition)
         built_at = self._built_at.pop(accepted.sequence, None)
         if built_at is not None:
             self._shown.accepted.observe(time.monotonic() - built_at)
 
-    def _read(self, accepted: AcceptedFrame, body: journal_pb2.JournalBody) -> None:
+    def _read(self, accepted: AcceptedFrame, body: journal_pb2.JournalBody, *, is_history: bool) -> None:
         self._book.apply(sequence=accepted.sequence, run_time_ns=accepted.run_time_ns, body=body)
         invariant(self._book.fingerprint == body.fingerprint, "I13", f"book differs at {accepted.sequence}")
+        if self._audit is not None:
+            self._audit.frame(accepted.sequence, body, self._book, is_history=is_history)
         self._shown.sequence.labels(self.partition).set(accepted.sequence)
 
 

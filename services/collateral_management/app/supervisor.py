@@ -21,6 +21,7 @@ class Supervisor:
 
     Args:
         new_owner: makes an owner of a partition, new for each try.
+        on_broken: told the number of an invariant that stopped a partition.
         on_bug: told what none of the tasks expects: the process ends and begins anew.
         jitter: spreads the tries of instances that race.
     """
@@ -32,9 +33,11 @@ class Supervisor:
         health: Health,
         on_bug: Callable[[BaseException], None],
         jitter: random.Random,
+        on_broken: Callable[[str], None] | None = None,
     ) -> None:
         self._new_owner = new_owner
         self._health = health
+        self._on_broken = on_broken
         self._on_bug = on_bug
         self._jitter = jitter
         self._tasks: dict[int, tuple[asyncio.Task[None], asyncio.Event]] = {}
@@ -89,6 +92,8 @@ class Supervisor:
                 faults += 1
                 _LOG.warning("partition failed", extra={"partition": partition, "why": str(fault), "faults": faults})
             except InvariantBroken as broken:
+                if self._on_broken is not None:
+                    self._on_broken(broken.number)
                 condition.set(False, str(broken))
                 _LOG.critical(
                     "partition stopped",

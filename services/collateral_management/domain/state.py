@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
@@ -62,6 +63,23 @@ class Session:
     def __init__(self) -> None:
         self.high = 0
         self.outcomes: OrderedDict[int, Remembered] = OrderedDict()
+
+
+_Kept = TypeVar(
+    "_Kept",
+    journal_pb2.Account,
+    journal_pb2.Order,
+    journal_pb2.Reservation,
+    journal_pb2.Episode,
+    journal_pb2.PoolIndex,
+)
+
+
+def _own(part: _Kept) -> _Kept:
+    """A copy to be kept: a part of a message keeps the whole in memory, when folding a frame of many outcomes."""
+    copy = type(part)()
+    copy.CopyFrom(part)
+    return copy
 
 
 class State:
@@ -151,15 +169,15 @@ class State:
             case "posting":
                 self._apply_posting(effect.posting)
             case "account":
-                self._apply_account(effect.account)
+                self._apply_account(_own(effect.account))
             case "order":
-                self._apply_order(effect.order)
+                self._apply_order(_own(effect.order))
             case "reservation":
-                self._apply_reservation(effect.reservation)
+                self._apply_reservation(_own(effect.reservation))
             case "episode":
-                self._apply_episode(effect.episode)
+                self._apply_episode(_own(effect.episode))
             case "pool_index":
-                self.pools[effect.pool_index.asset] = effect.pool_index
+                self.pools[effect.pool_index.asset] = _own(effect.pool_index)
             case "funding_index":
                 self._apply_funding(effect.funding_index)
             case "settlement":

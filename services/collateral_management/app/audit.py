@@ -1,0 +1,153 @@
+"""Looks at every accepted frame once more, from its effects alone, and names the invariants that it breaks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ballast.events.v1 import journal_pb2
+from ballast.types.v1 import ledger_pb2
+from libs.common.book import PartitionBook
+from libs.common.ids import SystemAccount, home_partition, system_index, system_kind
+from libs.common.units import INDEX_ONE
+
+CHECKED = ("I1", "I2", "I3", "I6", "I7", "I10", "I11", "I13")
+_STEPS = frozenset(
+    (
+        ledger_pb2.WATERFALL_STEP_FIRST_LOSS,
+        ledger_pb2.WATERFALL_STEP_INSURANCE_FUND,
+        ledger_pb2.WATERFALL_STEP_SECOND_CAPITAL,
+        ledger_pb2.WATERFALL_STEP_WRITE_OFF,
+    )
+)
+
+_CASH, _DEBT = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_DEBT_SHARES
+_SUPPLY, _LOSS = ledger_pb2.LINE_KIND_SUPPLY_SHARES, ledger_pb2.LINE_KIND_LOSS
+
+Found = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class _Shard:
+    """This partition's part of a pool, as the pool's own account has it."""
+
+    lines: dict[int, int] = field(default_factory=lambda: dict.fromkeys((_CASH, _DEBT, _SUPPLY, _LOSS), 0))
+    index: journal_pb2.PoolIndex = field(
+        default_factory=lambda: journal_pb2.PoolIndex(
+            borrow_index=INDEX_ONE, supply_index=INDEX_ONE, overdraft_index=INDEX_ONE
+        )
+    )
+
+    @property
+    def left_over_15(self) -> int:
+        """What it holds beyond its lenders' claims, 10^-15 units: reserve and roundings, which only grow."""
+        held = (self.lines[_CASH] + self.lines[_LOSS]) * INDEX_ONE - self.lines[_DEBT] * self.index.borrow_index
+        return held + self.lines[_SUPPLY] * self.index.supply_index
+
+
+class Audit:
+    """The second look at one partition.
+
+    Args:
+        partitions: of the cluster.
+        found: told the number of a broken invariant, and what was seen.
+        paid: told (asset, step, units) of each step of the loss waterfall.
+    """
+
+    def __init__(self, partition: int, *, partitions: int, found: Found, paid: Callable[[int, int, int], None]) -> None:
+        self._partition = partition
+        self._partitions = partitions
+        self._found = found
+        self._paid = paid
+        self._shards: defaultdict[int, _Shard] = defaultdict(_Shard)  # by asset
+
+    def frame(self, sequence: int, body: journal_pb2.JournalBody, book: PartitionBook, *, is_history: bool) -> None:
+        """Takes an accepted frame; `book` has it already. What history paid was told when it was paid."""
+        sums: defaultdict[tuple[int, int], int] = defaultdict(int)
+        for outcome in body.outcomes:
+            of_pools = False
+            for effect in outcome.effects:
+                match effect.WhichOneof("effect"):
+                    case "posting":
+                        one = effect.posting
+                        sums[one.asset, one.kind] += one.delta
+                        of_pools |= system_kind(one.account) is SystemAccount.POOL
+                    case "order":
+                        self._order(sequence, outcome.command, effect.order)
+                    case "reservation":
+                        self._reservation(sequence, outcome.command, effect.reservation)
+                    case "episode":
+                        self._episode(sequence, effect.episode, book)
+                    case "pool_index":
+                        of_pools = True
+                    case "waterfall":
+                        self._waterfall(sequence, effect.waterfall, is_history)
+            if of_pools:
+                self._pools(sequence, outcome)
+        for (asset, kind), total in sums.items():
+            if total:
+                self._say("I1", sequence, f"lines of kind {kind} of {asset} move by {total} in all")
+
+    def _say(self, number: str, sequence: int, detail: str) -> None:
+        self._found(number, f"partition {self._partition}, sequence {sequence}: {detail}")
+
+    def _pools(self, sequence: int, outcome: journal_pb2.Outcome) -> None:
+        before: dict[int, tuple[int, int]] = {}  # by asset: left over with the tick's interest, loss
+        for effect in outcome.effects:
+            if effect.HasField("pool_index"):
+                asset = effect.pool_index.asset
+                shard = self._shards[asset]
+                left, loss = before.setdefault(asset, (shard.left_over_15, shard.lines[_LOSS]))
+                before[asset] = (left + self._tick(sequence, shard, effect.pool_index, loss), loss)
+            elif effect.HasField("posting") and system_kind(effect.posting.account) is SystemAccount.POOL:
+                one = effect.posting
+                if system_index(one.account) == one.asset and one.kind in (_CASH, _DEBT, _SUPPLY, _LOSS):
+                    shard = self._shards[one.asset]
+                    before.setdefault(one.asset, (shard.left_over_15, shard.lines[_LOSS]))
+                    shard.lines[one.kind] = one.balance
+        for asset, (least_15, loss) in before.items():
+            shard = self._shards[asset]
+            gained = shard.left_over_15 - least_15
+            if outcome.command == "set_index":  # a loss leaves its line as the supply index takes it
+                gained += (loss - shard.lines[_LOSS]) * INDEX_ONE
+            if gained < 0 or shard.lines[_CASH] < 0:
+                idle = shard.lines[_CASH]
+                self._say("I2", sequence, f"{outcome.command} takes {-gained} from pool {asset}, {idle} are idle")
+
+    def _tick(self, sequence: int, shard: _Shard, moved: journal_pb2.PoolIndex, loss: int) -> int:
+        """What borrowers paid beyond what lenders got."""
+        was, shard.index = shard.index, moved
+        if moved.borrow_index < was.borrow_index or moved.overdraft_index < was.overdraft_index:
+            self._say("I7", sequence, f"an index that borrowers of {moved.asset} owe by fell")
+        decides = home_partition(moved.asset, partitions=self._partitions) == self._partition
+        if moved.supply_index < was.supply_index and decides and loss == shard.lines[_LOSS]:
+            self._say("I7", sequence, f"the supply index of {moved.asset} fell without a write-off")
+        paid = -shard.lines[_DEBT] * (moved.borrow_index - was.borrow_index)
+        return paid + shard.lines[_SUPPLY] * (moved.supply_index - was.supply_index)
+
+    def _order(self, sequence: int, command: str, one: journal_pb2.Order) -> None:
+        is_first = one.state == ledger_pb2.ORDER_STATE_RELEASED and one.remaining == one.lots
+        if is_first and command != ("step_episode" if one.episode else "verdict"):
+            self._say("I3", sequence, f"order {one.order} released by {command}")
+
+    def _reservation(self, sequence: int, command: str, one: journal_pb2.Reservation) -> None:
+        if one.state == ledger_pb2.RESERVATION_STATE_SETTLED and command != "verdict":
+            self._say("I3", sequence, f"reservation {one.reservation} settled by {command}")
+
+    def _episode(self, sequence: int, one: journal_pb2.Episode, book: PartitionBook) -> None:
+        if one.opened_sequence == sequence and one.equity >= one.maintenance_margin:
+            self._say("I10", sequence, f"episode {one.episode} opened on an account at its maintenance margin")
+        is_emptied = one.state == ledger_pb2.EPISODE_STATE_EMPTIED and one.closed_sequence == sequence
+        if is_emptied and (left := book.lines_of(one.account)):
+            self._say("I6", sequence, f"episode {one.episode} closed as emptied with {len(left)} lines")
+        if one.state == ledger_pb2.EPISODE_STATE_OPEN:
+            attributes = book.accounts.get(one.account)
+            if attributes is None or attributes.episode not in (0, one.episode):
+                self._say("I13", sequence, f"episode {one.episode} is not the only one of its account")
+
+    def _waterfall(self, sequence: int, one: journal_pb2.Waterfall, is_history: bool) -> None:
+        if one.step not in _STEPS:
+            self._say("I11", sequence, f"step {one.step} of the waterfall reaches other clients")
+        if not is_history:
+            self._paid(one.asset, one.step, one.units)
