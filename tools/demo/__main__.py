@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tools.topics import create_topics, existing_topics
 RUN_DIRECTORY = Path(".run/demo")
 BALLAST_ROOT = Path(__file__).resolve().parents[2]
 QUIET_SECONDS_MAX = 60.0
+GAP_STEP_SECONDS = 14_400  # strides between windows, as long as no price moves too far in one
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,13 +87,18 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _demo(options: argparse.Namespace, bootstrap: str) -> int:
+    began_s = int(time.time())
     parameters = load_parameters(BALLAST_ROOT / "config").parameters
     span = SPANS[options.span]
     if await existing_topics(bootstrap):
         raise CannotBegin(f"expected a cluster without Ballast's topics at {bootstrap}; delete them or use another one")
     await create_topics(bootstrap, home_partitions=parameters.partitions)
     gate = Gate()
-    replay = {"BALLAST_REPLAY_WINDOWS": span.windows, "BALLAST_REPLAY_SPEED": str(options.speed)}
+    replay = {
+        "BALLAST_REPLAY_WINDOWS": span.windows,
+        "BALLAST_REPLAY_SPEED": str(options.speed),
+        "BALLAST_GAP_STEP_SECONDS": str(GAP_STEP_SECONDS),
+    }
     fleet = Fleet(
         bootstrap=bootstrap, directory=RUN_DIRECTORY / "logs", gate_url=gate.url, extra={"price_ingestion": replay}
     )
@@ -119,7 +126,7 @@ async def _demo(options: argparse.Namespace, bootstrap: str) -> int:
         await observatory.stop()
         await asyncio.to_thread(fleet.stop)
         gate.stop()
-    return await _reconcile(options, bootstrap, span, driver, killed)
+    return await _reconcile(options, bootstrap, span, driver, killed=killed, began_s=began_s)
 
 
 async def _open(options: argparse.Namespace, driver: Driver, span: Span) -> None:
@@ -161,11 +168,13 @@ async def _quiet(fleet: Fleet, observatory: Observatory, driver: Driver) -> None
     fleet.check_alive()
 
 
-async def _reconcile(options: argparse.Namespace, bootstrap: str, span: Span, driver: Driver, killed: str) -> int:
+async def _reconcile(
+    options: argparse.Namespace, bootstrap: str, span: Span, driver: Driver, *, killed: str, began_s: int
+) -> int:
     """Has a separate process read the topics, and nothing else, and say whether the books are right."""
     command = [
         sys.executable, "-m", "tools.reconcile", "--bootstrap", bootstrap, "--target", "demo", "--seed",
-        str(options.seed), "--crashes", span.crashes, "--command", _command(options),
+        str(options.seed), "--crashes", span.crashes, "--command", _command(options), "--began", str(began_s),
     ]  # fmt: skip
     if killed:
         _say(killed)

@@ -84,6 +84,7 @@ class World:
         self.rates: dict[tuple[int, int], list[interest_pb2.RateDecision]] = defaultdict(list)
         self.call_times_ns = array("q")  # run times at which an account fell below its initial margin
         self._called: set[int] = set()
+        self._timed: dict[int, int] = {}  # by partition, when the mark was received that was answered last
         self._cited: set[Cut] = set()
         self._every = 1
 
@@ -106,7 +107,10 @@ class World:
         """Counts a margin frame, and keeps its rows when a decision cites it."""
         frame = record.frame
         self.margin_frames += 1
-        if record.mark_received_wall_ns and record.wall_ns:
+        # Later frames on the same mark answer the journal, however long the mark has stood.
+        is_first = self._timed.get(frame.partition) != record.mark_received_wall_ns
+        if is_first and record.mark_received_wall_ns and record.wall_ns:
+            self._timed[frame.partition] = record.mark_received_wall_ns
             self.margin_latency_ns.append(record.wall_ns - record.mark_received_wall_ns)
         if frame.parameters_hash != self.parameters_hash:
             self.other_parameters += 1

@@ -140,9 +140,9 @@ class Risk:
                 await self._evaluate_all(on_marks=True)
             elif was_silent:
                 self._everything = True
-            self._look_again()
         if self._everything:
             await self._evaluate_all(on_marks=False)
+        self._look_again()
         for partition in sorted(self.live):
             risk = self.partitions[partition]
             if risk.is_touched and self._may_judge:

@@ -78,7 +78,7 @@ class BookRows:
     """What the kernel reads; rows of one entity are all present.
 
     Args:
-        net_units: (assets, rows) cash, reserved cash and supply less debt. held: (assets, rows) any line that is not zero.
+        net_units: (assets, rows) cash, reserved cash and supply less debt. held: (assets, rows) any line not zero.
         lots, variation: (margined, rows). entity: (rows) number of the entity, below `entities`.
     """
 
