@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -122,9 +122,13 @@ class DeadLetters:
 
     Args:
         service: name of the service that gives up on them.
+        on_put: told the name of the topic of each.
     """
 
-    def __init__(self, *, bootstrap: str, client_id: str, service: str) -> None:
+    def __init__(
+        self, *, bootstrap: str, client_id: str, service: str, on_put: Callable[[str], None] | None = None
+    ) -> None:
+        self._on_put = on_put
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._service = service
@@ -150,6 +154,8 @@ class DeadLetters:
             )
         except KafkaError as error:
             raise Fault(f"dead letter of {topic.name} {record.partition}/{record.offset} not sent: {error}") from error
+        if self._on_put is not None:
+            self._on_put(topic.name)
         _LOG.error(
             "record put aside",
             extra={"topic": topic.name, "partition": record.partition, "offset": record.offset, "reason": reason},

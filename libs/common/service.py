@@ -25,9 +25,10 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from libs.common.config import LoadedParameters, load_parameters
-from libs.common.errors import ConfigurationError
+from libs.common.errors import ConfigurationError, InvariantBroken
 from libs.common.metrics import Metrics
 from libs.common.parameters import Parameters
+from libs.common.watch import Watch
 
 PREFIX = "BALLAST_"
 EXIT_STOPPED, EXIT_FAULT, EXIT_CONFIGURATION = 0, 1, 2
@@ -151,8 +152,8 @@ class Health:
 class ServiceContext(Generic[S]):
     """What a service gets from its process.
 
-    Attributes: settings, loaded (parameters with their hash), parameters, name, health, metrics, stopping (set when the
-    process is asked to stop), http_port (as bound).
+    Attributes: settings, loaded (parameters with their hash), parameters, name, health, metrics, watch (what is
+    shown of logs, books and invariants), stopping (set when the process is asked to stop), http_port (as bound).
     """
 
     def __init__(self, *, name: str, settings: S, loaded: LoadedParameters) -> None:
@@ -162,6 +163,10 @@ class ServiceContext(Generic[S]):
         self.parameters: Parameters = loaded.parameters
         self.health = Health()
         self.metrics = Metrics()
+        self.watch = Watch(
+            self.metrics.registry, is_ready=lambda: self.health.ready, info={"hash": loaded.hash.hex()[:16]}
+        )
+        self.watch.checks("I8")  # whoever reads a chained log does
         self.stopping = asyncio.Event()
         self.http_port = 0
         self.failure: BaseException | None = None
@@ -181,6 +186,8 @@ class ServiceContext(Generic[S]):
 
     def fail(self, error: BaseException, *, where: str) -> None:
         """Ends the process: status 2 for a ConfigurationError, else 1."""
+        if isinstance(error, InvariantBroken):
+            self.watch.broke(error.number)
         if self.failure is None:
             self.failure = error
             _LOG.error(

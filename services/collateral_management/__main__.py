@@ -25,6 +25,7 @@ from services.collateral_management.adapters.meters import MoneyMeters
 from services.collateral_management.adapters.reads import LedgerReads
 from services.collateral_management.app.audit import CHECKED, Audit
 from services.collateral_management.app.owner import AcceptedBooks, PartitionOwner, gauges
+from services.collateral_management.app.ownership import Ownership
 from services.collateral_management.app.supervisor import Supervisor
 from services.collateral_management.settings import Settings
 
@@ -64,19 +65,6 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.spawn(clock.run(context.stopping, context.health.condition("marks read")), "marks")
     context.spawn(control.run(context.stopping), "control")
 
-    def new_journal(partition: int, on_accepted: Callable[[AcceptedFrame], None]) -> ChainWriter:
-        writer = ChainWriter(
-            bootstrap=bootstrap,
-            topic=JOURNAL,
-            partition=partition,
-            owner=secrets.token_bytes(16),
-            input_topic_id=identity,
-            client_id=f"{client_id}-p{partition}",
-            on_accepted=on_accepted,
-        )
-        context.watch.log(writer.reading)
-        return writer
-
     def new_owner(partition: int) -> PartitionOwner:
         source = KafkaCommands(
             bootstrap=bootstrap,
@@ -88,7 +76,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         return PartitionOwner(
             partition,
             parameters=parameters,
-            new_journal=partial(new_journal, partition),
+            new_journal=partial(_journal, context, partition, identity),
             source=source,
             clock=clock,
             control=control,
@@ -111,21 +99,38 @@ async def build(context: ServiceContext[Settings]) -> None:
     await _answer_questions(context, books)
 
 
+def _journal(
+    context: ServiceContext[Settings], partition: int, identity: bytes, on_accepted: Callable[[AcceptedFrame], None]
+) -> ChainWriter:
+    writer = ChainWriter(
+        bootstrap=context.settings.kafka_bootstrap,
+        topic=JOURNAL,
+        partition=partition,
+        owner=secrets.token_bytes(16),
+        input_topic_id=identity,
+        client_id=f"{NAME}-{context.settings.instance}-p{partition}",
+        on_accepted=on_accepted,
+    )
+    context.watch.log(writer.reading)
+    return writer
+
+
 async def _own(context: ServiceContext[Settings], supervisor: Supervisor, control: KafkaControl) -> None:
     context.on_stop(supervisor.stop, "partitions")
-    assigned = context.health.condition("partitions assigned")
 
-    async def own(partitions: set[int]) -> None:
-        if partitions:  # what is taken away waits for nothing
-            if 0 in partitions and control.active_hash != context.loaded.hash:
-                await control.declare(context.loaded)
-            await control.wait_active(context.loaded.hash)
-        await supervisor.assign(partitions)
-        assigned.set(True)
+    async def put_in_force(partitions: frozenset[int]) -> None:
+        if 0 in partitions and control.active_hash != context.loaded.hash:
+            await control.declare(context.loaded)
+        await control.wait_active(context.loaded.hash)
 
+    ownership = Ownership(supervisor, prepare=put_in_force, assigned=context.health.condition("partitions assigned"))
     assignment = GroupAssignment(
-        bootstrap=context.settings.kafka_bootstrap, group=NAME, instance=context.settings.instance, on_change=own
+        bootstrap=context.settings.kafka_bootstrap,
+        group=NAME,
+        instance=context.settings.instance,
+        on_change=ownership.suggest,
     )
+    context.spawn(ownership.run(context.stopping), "ownership")
     context.spawn(assignment.run(context.stopping), "group")
 
 

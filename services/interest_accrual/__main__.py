@@ -16,6 +16,7 @@ from libs.common.commands import CommandSender
 from libs.common.service import ServiceContext, main
 from libs.common.topics import JOURNAL, MARKS
 from services.interest_accrual.adapters.kafka import Feed, RatesPublisher
+from services.interest_accrual.adapters.meters import PoolMeters
 from services.interest_accrual.app.accrual import Accrual
 from services.interest_accrual.app.view import View
 from services.interest_accrual.settings import Settings
@@ -76,6 +77,8 @@ async def build(context: ServiceContext[Settings]) -> None:
     feeds = [feed(topic=MARKS, partition=0, fold=partial(_fold_marks, view))]
     for partition in range(context.parameters.partitions):
         feeds.append(feed(topic=JOURNAL, partition=partition, fold=partial(_fold_journal, view, partition)))
+    context.watch.log(*(each.reading for each in feeds))
+    context.watch.show(PoolMeters(view).collect)
     for number, each in enumerate(feeds):
         context.spawn(each.run(context.stopping), f"feed {number}")
     accrual = Accrual(view, commands=sender, rates=rates)

@@ -13,8 +13,9 @@ from libs.common.service import ServiceContext, main
 from libs.common.topics import JOURNAL, LIQUIDITY, MARGIN, MARKS
 from services.liquidation_execution.adapters.decisions import DecisionSender, PlanPublisher
 from services.liquidation_execution.adapters.feeds import MARGIN_RECORDS_BACK, Feeds, follow_chain, follow_records
-from services.liquidation_execution.adapters.metrics import Meter
+from services.liquidation_execution.adapters.metrics import EpisodeLatency, Meter
 from services.liquidation_execution.adapters.risk import RiskClient
+from services.liquidation_execution.app.checks import CHECKED, PlanChecks
 from services.liquidation_execution.app.live import Live
 from services.liquidation_execution.app.process import Process
 from services.liquidation_execution.domain.catalogue import catalogue_of
@@ -30,8 +31,11 @@ async def build(context: ServiceContext[Settings]) -> None:
     session, meter = secrets.token_bytes(16), Meter(context.metrics)
     sender = CommandSender(bootstrap=bootstrap, client_id=client_id, principal_id=NAME, session=session)
     decisions = DecisionSender(sender, session=session)
-    plans = PlanPublisher(bootstrap=bootstrap, client_id=f"{client_id}-plans")
-    dead = DeadLetters(bootstrap=bootstrap, client_id=f"{client_id}-dead", service=NAME)
+    plans = PlanPublisher(
+        bootstrap=bootstrap, client_id=f"{client_id}-plans", look=PlanChecks(context.watch.broke).look
+    )
+    context.watch.expects(MARGIN.name, LIQUIDITY.name)
+    dead = DeadLetters(bootstrap=bootstrap, client_id=f"{client_id}-dead", service=NAME, on_put=context.watch.put_aside)
     risk = RiskClient(settings.risk_target, principal_id=NAME)
     context.on_stop(risk.close, "risk")
     for part, name in ((sender, "commands"), (plans, "plans"), (dead, "dead letters")):
@@ -44,6 +48,8 @@ async def build(context: ServiceContext[Settings]) -> None:
         meter=meter,
         partitions=range(parameters.partitions),
     )
+    context.watch.book(*live.books.values())
+    context.watch.checks(*CHECKED)
     process = Process(
         live,
         risk=risk,
@@ -53,7 +59,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         monotonic=time.monotonic,
         is_ready=lambda: context.health.ready,
     )
-    _follow(context, Feeds(live, process), dead, client_id)
+    _follow(context, Feeds(live, process, EpisodeLatency(context.metrics)), dead, client_id)
     context.spawn(risk.watch(context.health.condition("risk"), context.stopping), "risk")
     context.spawn(decisions.run(context.stopping), "commands")
     context.spawn(plans.run(context.stopping), "plans")
@@ -67,11 +73,13 @@ def _follow(context: ServiceContext[Settings], feeds: Feeds, dead: DeadLetters, 
         follower = ChainFollower(
             bootstrap=bootstrap, topic=JOURNAL, partition=partition, client_id=f"{client_id}-journal-{partition}"
         )
+        context.watch.log(follower.reading)
         caught_up = context.health.condition(name).set
         context.spawn(follow_chain(follower, feeds.journal(partition), caught_up, stopping), name)
     marks = ChainFollower(
         bootstrap=bootstrap, topic=MARKS, partition=0, client_id=f"{client_id}-marks", from_last_claim=True
     )
+    context.watch.log(marks.reading)
     context.spawn(follow_chain(marks, feeds.marks, context.health.condition("marks").set, stopping), "marks")
     for topic, take, back, partitions in (
         (MARGIN, feeds.margin, MARGIN_RECORDS_BACK, range(context.parameters.partitions)),
@@ -88,6 +96,7 @@ def _follow(context: ServiceContext[Settings], feeds: Feeds, dead: DeadLetters, 
                 dead=dead,
                 condition=context.health.condition(topic.name),
                 stopping=stopping,
+                watch=context.watch,
             ),
             topic.name,
         )

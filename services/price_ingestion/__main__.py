@@ -13,6 +13,7 @@ from libs.common import rpc
 from libs.common.codec import DeadLetters
 from libs.common.errors import ConfigurationError, LostOwnership
 from libs.common.service import ServiceContext, main
+from libs.common.topics import MARGIN
 from services.price_ingestion.adapters.followers import follow_journal, follow_margins
 from services.price_ingestion.adapters.marks_log import OwnedMarksLog, wait_for_silence
 from services.price_ingestion.adapters.meters import Meters
@@ -39,7 +40,10 @@ async def build(context: ServiceContext[Settings]) -> None:
     api = ReplayApi(prices, venues=[venue.name for venue in parameters.venues])
     quotes = await KafkaQuotesLog.connect(bootstrap=settings.kafka_bootstrap, client_id=f"{client_id}-quotes")
     context.on_stop(quotes.stop, "quotes")
-    dead = DeadLetters(bootstrap=settings.kafka_bootstrap, client_id=f"{client_id}-dead", service=NAME)
+    context.watch.expects(MARGIN.name)
+    dead = DeadLetters(
+        bootstrap=settings.kafka_bootstrap, client_id=f"{client_id}-dead", service=NAME, on_put=context.watch.put_aside
+    )
     await dead.start()
     context.on_stop(dead.stop, "dead letters")
     replay = Replay(
@@ -94,6 +98,7 @@ def _follow(context: ServiceContext[Settings], replay: Replay, dead: DeadLetters
                 partition=partition,
                 tell=replay.tell,
                 is_caught_up=context.health.condition(f"journal {partition}"),
+                watch=context.watch,
             ),
             f"journal {partition}",
         )
@@ -106,6 +111,7 @@ def _follow(context: ServiceContext[Settings], replay: Replay, dead: DeadLetters
             tell=replay.tell,
             dead=dead,
             is_caught_up=context.health.condition("margins"),
+            watch=context.watch,
         ),
         "margins",
     )
@@ -134,6 +140,7 @@ async def _own(context: ServiceContext[Settings], replay: Replay, client_id: str
     bootstrap, owns = context.settings.kafka_bootstrap, context.health.condition("marks")
     while True:
         log = OwnedMarksLog(bootstrap=bootstrap, client_id=f"{client_id}-marks")
+        context.watch.log(log.reading)
         try:
             resumed = await log.take_over()
             owns.set(True, "owner")

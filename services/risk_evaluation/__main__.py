@@ -14,7 +14,7 @@ from ballast.api.v1 import risk_pb2_grpc
 from libs.common import rpc
 from libs.common.commands import CommandSender
 from libs.common.service import ServiceContext, main
-from services.risk_evaluation.adapters.faust_app import build_app
+from services.risk_evaluation.adapters.faust_app import build_app, end_of
 from services.risk_evaluation.adapters.journal import JournalFeed
 from services.risk_evaluation.adapters.logs import follow_control, follow_marks
 from services.risk_evaluation.adapters.meters import Meters
@@ -36,6 +36,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     logging.getLogger("mode").setLevel(logging.WARNING)
     assigned, marks = health.condition("assigned partitions caught up"), health.condition("marks caught up")
     in_force = health.condition("parameters in force")
+    context.watch.checks("I9", "I13")
     session, meters = secrets.token_bytes(16), Meters(context.metrics)
     outlet = await _outlet(context, client_id=client_id, session=session, meters=meters)
     risk = Risk(
@@ -52,15 +53,27 @@ async def build(context: ServiceContext[Settings]) -> None:
         client_id=f"{client_id}-control",
         in_force=in_force,
         stopping=context.stopping,
+        watch=context.watch,
     )
     context.spawn(control, "control")
     read = follow_marks(
-        risk=risk, bootstrap=bootstrap, client_id=f"{client_id}-marks", caught_up=marks, stopping=context.stopping
+        risk=risk,
+        bootstrap=bootstrap,
+        client_id=f"{client_id}-marks",
+        caught_up=marks,
+        stopping=context.stopping,
+        watch=context.watch,
     )
     context.spawn(read, "marks")
     context.spawn(risk.run(context.stopping), "risk")
     feed = JournalFeed(
-        risk=risk, bootstrap=bootstrap, client_id=client_id, spawn=context.spawn, caught_up=assigned, readings=meters
+        risk=risk,
+        bootstrap=bootstrap,
+        client_id=client_id,
+        spawn=context.spawn,
+        caught_up=assigned,
+        readings=meters,
+        watch=context.watch,
     )
     server = rpc.server()
     risk_pb2_grpc.add_RiskServiceServicer_to_server(RiskApi(risk), server)
@@ -82,6 +95,7 @@ async def _outlet(context: ServiceContext[Settings], *, client_id: str, session:
         commands=commands,
         on_published=meters.published,
         on_failed=partial(context.fail, where="outlet"),
+        on_broken=context.watch.broke,
     )
     await outlet.start()
     context.on_stop(outlet.stop, "outlet")
@@ -104,6 +118,7 @@ async def _start_app(context: ServiceContext[Settings], feed: JournalFeed) -> No
         on_revoked=feed.on_revoked,
         on_failed=partial(context.fail, where="journal agent"),
     )
+    feed.end = lambda partition: end_of(app, partition)
     context.on_stop(app.stop, "faust")
     await app.start()
 

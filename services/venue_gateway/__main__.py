@@ -47,6 +47,8 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
     view.run_time_ns = context.parameters.genesis_ns
     marks_read = context.health.condition("marks read")
     clock = RunClock(bootstrap=settings.kafka_bootstrap, client_id=f"{client_id}-marks", view=view, read=marks_read)
+    context.watch.log(clock.reading, *reader.readings)
+    context.watch.book(*view.books)
     for one, name in ((sender, "commands"), (liquidity, "liquidity"), (reader, "journal"), (clock, "marks")):
         context.on_stop(one.stop, name)
         await one.start()

@@ -2,6 +2,7 @@
 
 from libs.common.chain.draft import BODY_BYTES_MAX, Draft, Drafted, FrameTooLarge
 from libs.common.chain.follower import ChainFollower, claim_named_by
+from libs.common.chain.reading import LogReading, end_as_told
 from libs.common.chain.rule import (
     GENESIS,
     NO_INPUT,
@@ -33,9 +34,11 @@ __all__ = [
     "Draft",
     "Drafted",
     "FrameTooLarge",
+    "LogReading",
     "Outcome",
     "Rejected",
     "Rejection",
     "claim_named_by",
+    "end_as_told",
     "record_hash",
 ]

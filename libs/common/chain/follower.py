@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from ballast.events.v1 import chain_pb2
 from libs.common.chain.kafka import new_consumer
+from libs.common.chain.reading import LogReading, end_as_told
 from libs.common.chain.rule import AcceptedFrame, ChainBroken, ChainRule, Outcome
 from libs.common.errors import Fault
 from libs.common.topics import Topic
@@ -35,6 +36,7 @@ class ChainFollower:
             raise ValueError(f"expected a chained topic, was {topic.name}")
         self.name = f"{topic.name}/{partition}"
         self.rule = ChainRule()
+        self.reading = LogReading(topic.name, partition, rule=self.rule)
         self._partition = TopicPartition(topic.name, partition)
         self._bootstrap = bootstrap
         self._client_id = client_id
@@ -64,6 +66,7 @@ class ChainFollower:
             raise Fault(f"{self.name} cannot be read: {error!r}") from error
         else:
             self._consumer = consumer
+            self.reading.end = end_as_told(consumer, self._partition)
         finally:
             if self._consumer is None:
                 await consumer.stop()
@@ -121,7 +124,11 @@ class ChainFollower:
 
     def _take(self, record: ConsumerRecord) -> Outcome:
         self._position = record.offset + 1
-        return self.rule.take(offset=record.offset, value=record.value or b"", headers=dict(record.headers))
+        self.reading.took(offset=record.offset, appended_ms=record.timestamp)
+        outcome = self.rule.take(offset=record.offset, value=record.value or b"", headers=dict(record.headers))
+        if isinstance(outcome, AcceptedFrame):
+            self.reading.accepted_ms = record.timestamp
+        return outcome
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> None:
         first = (await consumer.beginning_offsets([self._partition]))[self._partition]
@@ -135,6 +142,7 @@ class ChainFollower:
             consumer.seek(self._partition, begin)
         self.rule = ChainRule(from_start=begin == 0)
         self._position, self._end_at_start = begin, end
+        self.reading.rule, self.reading.position = self.rule, begin
 
     async def _last_claim(self, consumer: AIOKafkaConsumer, *, end: int) -> int:
         consumer.seek(self._partition, end - 1)

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from libs.common.chain.draft import Draft, Drafted
 from libs.common.chain.follower import ChainFollower
 from libs.common.chain.kafka import abandon, new_producer
+from libs.common.chain.reading import LogReading
 from libs.common.chain.rule import NO_HEADERS, AcceptedClaim, AcceptedFrame, ChainRule, Outcome
 from libs.common.errors import ConfigurationError, Fault, LostOwnership
 from libs.common.topics import Topic
@@ -98,6 +99,11 @@ class ChainWriter:
     def rule(self) -> ChainRule:
         """State of the log as read back."""
         return self._follower.rule
+
+    @property
+    def reading(self) -> LogReading:
+        """Where the reading back stands."""
+        return self._follower.reading
 
     @property
     def input_position(self) -> tuple[int, int]:

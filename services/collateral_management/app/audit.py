@@ -60,6 +60,8 @@ class Audit:
         self._partitions = partitions
         self._found = found
         self._paid = paid
+        self._open: dict[int, int] = {}  # episode by account
+        self._emptied: dict[int, int] = {}  # closed in this frame, nothing moved since
         self._shards: defaultdict[int, _Shard] = defaultdict(_Shard)  # by asset
 
     def frame(self, sequence: int, body: journal_pb2.JournalBody, book: PartitionBook, *, is_history: bool) -> None:
@@ -72,19 +74,24 @@ class Audit:
                     case "posting":
                         one = effect.posting
                         sums[one.asset, one.kind] += one.delta
+                        self._emptied.pop(one.account, None)
                         of_pools |= system_kind(one.account) is SystemAccount.POOL
                     case "order":
                         self._order(sequence, outcome.command, effect.order)
                     case "reservation":
                         self._reservation(sequence, outcome.command, effect.reservation)
                     case "episode":
-                        self._episode(sequence, effect.episode, book)
+                        self._episode(sequence, effect.episode)
                     case "pool_index":
                         of_pools = True
                     case "waterfall":
                         self._waterfall(sequence, effect.waterfall, is_history)
             if of_pools:
                 self._pools(sequence, outcome)
+        for account, episode in self._emptied.items():
+            if left := book.lines_of(account):
+                self._say("I6", sequence, f"episode {episode} closed as emptied with {len(left)} lines")
+        self._emptied.clear()
         for (asset, kind), total in sums.items():
             if total:
                 self._say("I1", sequence, f"lines of kind {kind} of {asset} move by {total} in all")
@@ -135,16 +142,17 @@ class Audit:
         if one.state == ledger_pb2.RESERVATION_STATE_SETTLED and command != "verdict":
             self._say("I3", sequence, f"reservation {one.reservation} settled by {command}")
 
-    def _episode(self, sequence: int, one: journal_pb2.Episode, book: PartitionBook) -> None:
+    def _episode(self, sequence: int, one: journal_pb2.Episode) -> None:
         if one.opened_sequence == sequence and one.equity >= one.maintenance_margin:
             self._say("I10", sequence, f"episode {one.episode} opened on an account at its maintenance margin")
-        is_emptied = one.state == ledger_pb2.EPISODE_STATE_EMPTIED and one.closed_sequence == sequence
-        if is_emptied and (left := book.lines_of(one.account)):
-            self._say("I6", sequence, f"episode {one.episode} closed as emptied with {len(left)} lines")
         if one.state == ledger_pb2.EPISODE_STATE_OPEN:
-            attributes = book.accounts.get(one.account)
-            if attributes is None or attributes.episode not in (0, one.episode):
-                self._say("I13", sequence, f"episode {one.episode} is not the only one of its account")
+            known = self._open.setdefault(one.account, one.episode)
+            if known != one.episode:
+                self._say("I13", sequence, f"episodes {known} and {one.episode} of one account are open")
+            return
+        self._open.pop(one.account, None)
+        if one.state == ledger_pb2.EPISODE_STATE_EMPTIED:
+            self._emptied[one.account] = one.episode
 
     def _waterfall(self, sequence: int, one: journal_pb2.Waterfall, is_history: bool) -> None:
         if one.step not in _STEPS:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from ballast.events.v1 import interest_pb2
-from libs.common.chain import AcceptedFrame, ChainFollower
+from libs.common.chain import AcceptedFrame, ChainFollower, LogReading
 from libs.common.codec import headers, start_producer
 from libs.common.errors import Fault
 from libs.common.topics import RATES, Topic
@@ -67,6 +67,11 @@ class Feed:
         self._follower = ChainFollower(bootstrap=bootstrap, topic=topic, partition=partition, client_id=client_id)
         self._fold = fold
         self._changed = changed
+
+    @property
+    def reading(self) -> LogReading:
+        """Where it stands in the log."""
+        return self._follower.reading
 
     @property
     def caught_up(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -87,9 +88,14 @@ class DecisionSender:
 
 
 class PlanPublisher:
-    """Implements PlanPort on its topic."""
+    """Implements PlanPort on its topic.
 
-    def __init__(self, *, bootstrap: str, client_id: str) -> None:
+    Args:
+        look: shown each decision on its way out.
+    """
+
+    def __init__(self, *, bootstrap: str, client_id: str, look: Callable[[Decision], None]) -> None:
+        self._look = look
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._producer: AIOKafkaProducer | None = None
@@ -108,6 +114,7 @@ class PlanPublisher:
 
     def publish(self, decision: Decision) -> None:
         """Queues the reason of a decision. Raises asyncio.QueueFull when the broker took none for too long."""
+        self._look(decision)
         self._queued.put_nowait(plan_of(decision))
 
     async def run(self, stopping: asyncio.Event) -> None:

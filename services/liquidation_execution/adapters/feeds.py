@@ -10,12 +10,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from ballast.events.v1 import journal_pb2, market_pb2, risk_pb2
-from libs.common.chain import AcceptedFrame, ChainFollower
+from libs.common.chain import AcceptedFrame, ChainFollower, LogReading, end_as_told
 from libs.common.chain.kafka import new_consumer
-from libs.common.codec import DeadLetters, Undecodable, decode
+from libs.common.codec import DeadLetters, Undecodable, decode, stamp
 from libs.common.errors import Fault
 from libs.common.service import Condition
 from libs.common.topics import Topic
+from libs.common.watch import Watch
+from services.liquidation_execution.adapters.metrics import EpisodeLatency
 from services.liquidation_execution.adapters.wire import checked, depth_of
 from services.liquidation_execution.app.live import Live
 from services.liquidation_execution.app.process import Process
@@ -48,7 +50,8 @@ async def follow_chain(
 class Feeds:
     """What comes in becomes state, and wakes the process."""
 
-    def __init__(self, live: Live, process: Process) -> None:
+    def __init__(self, live: Live, process: Process, latency: EpisodeLatency | None = None) -> None:
+        self._latency = latency
         self._live = live
         self._process = process
 
@@ -58,6 +61,8 @@ class Feeds:
         def take(frame: AcceptedFrame) -> None:
             body = journal_pb2.JournalBody.FromString(frame.frame.body)
             self._live.fold(partition, sequence=frame.sequence, run_time_ns=frame.run_time_ns, body=body)
+            if self._latency is not None:
+                self._latency.frame(body, written_ns=stamp(dict(frame.headers), "wall_ns"))
             if self._live.dirty:
                 self._process.wake()
 
@@ -100,6 +105,7 @@ async def follow_records(
     dead: DeadLetters,
     condition: Condition,
     stopping: asyncio.Event,
+    watch: Watch,
 ) -> None:
     """Feeds the records of a topic that is no chain until asked to stop; the condition holds once the end was reached.
 
@@ -108,12 +114,18 @@ async def follow_records(
     """
     consumer = new_consumer(bootstrap=bootstrap, client_id=client_id)
     assigned = [TopicPartition(topic.name, one) for one in partitions]
+    readings = {one: LogReading(one.topic, one.partition, end=end_as_told(consumer, one)) for one in assigned}
+    watch.log(*readings.values())
     try:
         await consumer.start()
         ends = await _seek(consumer, assigned, back)
+        for one, reading in readings.items():
+            reading.position = await consumer.position(one)
         while not stopping.is_set():
             condition.set(await _reached(consumer, ends), f"{topic.name} is being read")
             for record in await _poll(consumer, assigned):
+                place = TopicPartition(record.topic, record.partition)
+                readings[place].took(offset=record.offset, appended_ms=record.timestamp)
                 try:
                     take(record)
                 except Undecodable as poison:

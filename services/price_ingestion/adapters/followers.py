@@ -9,12 +9,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from ballast.events.v1 import journal_pb2, risk_pb2
-from libs.common.chain import ChainFollower
+from libs.common.chain import ChainFollower, LogReading, end_as_told
 from libs.common.chain.kafka import new_consumer
 from libs.common.codec import DeadLetters, Undecodable, decode
 from libs.common.errors import Fault
 from libs.common.service import Condition
 from libs.common.topics import JOURNAL, MARGIN
+from libs.common.watch import Watch
 from services.price_ingestion.adapters.followed_events import journal_events, margin_event
 from services.price_ingestion.domain.pacing_words import Event
 
@@ -28,10 +29,11 @@ Tell = Callable[[Event], None]
 
 
 async def follow_journal(
-    *, bootstrap: str, client_id: str, partition: int, tell: Tell, is_caught_up: Condition
+    *, bootstrap: str, client_id: str, partition: int, tell: Tell, is_caught_up: Condition, watch: Watch
 ) -> None:
     """Runs until cancelled: every accepted frame of a journal partition, from its beginning. Raises Fault."""
     follower = ChainFollower(bootstrap=bootstrap, topic=JOURNAL, partition=partition, client_id=client_id)
+    watch.log(follower.reading)
     await follower.start()
     try:
         while True:
@@ -44,20 +46,32 @@ async def follow_journal(
 
 
 async def follow_margins(
-    *, bootstrap: str, client_id: str, partitions: int, tell: Tell, dead: DeadLetters, is_caught_up: Condition
+    *,
+    bootstrap: str,
+    client_id: str,
+    partitions: int,
+    tell: Tell,
+    dead: DeadLetters,
+    is_caught_up: Condition,
+    watch: Watch,
 ) -> None:
     """Runs until cancelled: margin frames of every partition, from shortly before their ends. Raises Fault."""
     consumer = new_consumer(bootstrap=bootstrap, client_id=client_id)
     assigned = [TopicPartition(MARGIN.name, partition) for partition in range(partitions)]
+    readings = {one: LogReading(one.topic, one.partition, end=end_as_told(consumer, one)) for one in assigned}
+    watch.log(*readings.values())
     try:
         await consumer.start()
         ends = await _begin(consumer, assigned)
+        for one, reading in readings.items():
+            reading.position = await consumer.position(one)
         while True:
             found = await consumer.getmany(
                 *assigned, timeout_ms=int(_POLL_SECONDS * 1000), max_records=_MARGIN_RECORDS_MAX
             )
             for topic_partition, records in found.items():
                 for record in records:
+                    readings[topic_partition].took(offset=record.offset, appended_ms=record.timestamp)
                     await _take(record, tell=tell, dead=dead)
                     if record.offset + 1 >= ends.get(topic_partition, 0):
                         ends.pop(topic_partition, None)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from ballast.events.v1 import market_pb2
-from libs.common.chain import OWNER_BYTES, AcceptedFrame, ChainFollower, ChainWriter
+from libs.common.chain import OWNER_BYTES, AcceptedFrame, ChainFollower, ChainWriter, LogReading
 from libs.common.codec import headers
 from libs.common.ids import InstrumentId
 from libs.common.topics import MARKS
@@ -64,6 +64,11 @@ class OwnedMarksLog:
             on_accepted=self._fold.apply,
         )
         self._has_written = False
+
+    @property
+    def reading(self) -> LogReading:
+        """Where the reading back of the log stands."""
+        return self._writer.reading
 
     async def take_over(self) -> Resumed | None:
         """Claims the log; returns what it stands on. Raises LostOwnership, Fault."""

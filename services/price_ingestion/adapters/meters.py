@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from libs.common.ids import InstrumentId
 from libs.common.metrics import Metrics
 from libs.common.units import SECOND_NS, UnixNs
 from libs.common.validity import ValidityClass
@@ -20,6 +21,10 @@ class Meters:
             "ballast_price_frames_total", "Frames of marks, by worst validity class", ["validity"]
         )
         self._marks = metrics.gauge("ballast_price_marks_count", "Instruments by validity class now", ["validity"])
+        self._ages = metrics.gauge(
+            "ballast_price_mark_age_seconds", "Run time since the oldest quote in use, by validity class", ["validity"]
+        )
+        self._sourced_ns: dict[InstrumentId, int] = {}
         self._dropped = metrics.counter("ballast_price_dropped_quotes_total", "Quotes not used", ["source", "fault"])
         self._used = metrics.counter("ballast_price_quotes_total", "Quotes used", ["source"])
         self._accepted = metrics.histogram(
@@ -38,8 +43,16 @@ class Meters:
     def framed(self, priced: Priced, rows: Sequence[MarkRow], *, run_time_ns: UnixNs, accepted_seconds: float) -> None:
         """A frame was accepted; `rows` are all marks in force."""
         by_class = Counter(row.mark.validity for row in rows)
+        for instrument, quote in priced.used:
+            newest = max(self._sourced_ns.get(instrument, 0), quote.source_time_ns)
+            self._sourced_ns[instrument] = newest
+        ages = dict.fromkeys(ValidityClass, 0)
+        for row in rows:
+            age = run_time_ns - self._sourced_ns.get(row.instrument, run_time_ns)
+            ages[row.mark.validity] = max(ages[row.mark.validity], age)
         for validity in ValidityClass:
             self._marks.labels(validity.name).set(by_class[validity])
+            self._ages.labels(validity.name).set(max(0, ages[validity]) / SECOND_NS)
         if rows:
             self._frames.labels(max(by_class).name).inc()
         for _, quote in priced.used:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP, StreamT
 
 from libs.common.topics import FRAME_BYTES_MAX, JOURNAL
@@ -64,6 +66,15 @@ def build_app(
     signals.on_partitions_assigned.connect(assigned)
     signals.on_partitions_revoked.connect(revoked)
     return app
+
+
+def end_of(app: faust.App, partition: int) -> int | None:
+    """Offset behind the last record of a journal partition, as the app's consumer was told; None before that."""
+    try:
+        told: int | None = app.consumer.highwater(TP(JOURNAL.name, partition))
+    except (KafkaError, ConsumerNotStarted):
+        return None
+    return told
 
 
 def _new_app(*, bootstrap: str, instance: str, directory: Path) -> faust.App:

@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from libs.common.chain import AcceptedFrame, ChainFollower, ChainRule
+from libs.common.chain import AcceptedFrame, ChainFollower, ChainRule, LogReading
 from libs.common.codec import stamp
 from libs.common.service import Condition
 from libs.common.topics import JOURNAL
+from libs.common.watch import Watch
 from services.risk_evaluation.app.ports import Readings
 from services.risk_evaluation.app.risk import Risk
 
 _LOG = logging.getLogger("ballast.risk")
 _POLL_SECONDS = 0.5
+MS_NS = 1_000_000
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[Any]]
 
@@ -24,8 +26,9 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[Any]]
 class _Feed:
     """One assignment of one partition."""
 
-    def __init__(self) -> None:
+    def __init__(self, reading: LogReading) -> None:
         self.rule = ChainRule()
+        self.reading = reading
         self.settled = asyncio.Event()  # loaded, or revoked before
         self.is_revoked = False
 
@@ -36,11 +39,24 @@ class JournalFeed:
     Args:
         spawn: runs a loader; an exception in it ends the process.
         caught_up: readiness: every assigned partition is loaded.
+
+    Attributes:
+        end: offset behind a partition's last record, as Faust's consumer was told.
     """
 
     def __init__(
-        self, *, risk: Risk, bootstrap: str, client_id: str, spawn: Spawn, caught_up: Condition, readings: Readings
+        self,
+        *,
+        risk: Risk,
+        bootstrap: str,
+        client_id: str,
+        spawn: Spawn,
+        caught_up: Condition,
+        readings: Readings,
+        watch: Watch,
     ) -> None:
+        self.end: Callable[[int], int | None] = lambda partition: None
+        self._watch = watch
         self._risk = risk
         self._bootstrap = bootstrap
         self._client_id = client_id
@@ -59,6 +75,7 @@ class JournalFeed:
         """Freezes what went."""
         for partition in sorted(partitions & self._feeds.keys()):
             self._drop(partition)
+            self._watch.closed(partition)
         self._show()
 
     async def take(self, partition: int, offset: int, value: bytes, headers: Mapping[str, bytes]) -> None:
@@ -80,14 +97,18 @@ class JournalFeed:
         if feed is None or offset <= feed.rule.offset:
             return
         outcome = feed.rule.take(offset=offset, value=value, headers=headers)
+        written_ns = stamp(dict(headers), "wall_ns")
+        feed.reading.took(offset=offset, appended_ms=written_ns // MS_NS or feed.reading.appended_ms)
         if isinstance(outcome, AcceptedFrame):
             self._risk.take_journal(partition, outcome)
-            written_ns = stamp(dict(headers), "wall_ns")
             if written_ns:
+                feed.reading.accepted_ms = written_ns // MS_NS
                 self._readings.journal_lag(partition, max(0.0, (time.time_ns() - written_ns) / 1e9))
 
     def _begin(self, partition: int) -> _Feed:
-        feed = self._feeds[partition] = _Feed()
+        reading = LogReading(JOURNAL.name, partition, end=lambda: self.end(partition))
+        feed = self._feeds[partition] = _Feed(reading)
+        self._watch.log(reading)
         self._spawn(self._load(partition, feed), f"load journal {partition}")
         return feed
 
@@ -111,7 +132,10 @@ class JournalFeed:
         finally:
             await follower.stop()
         if not feed.is_revoked:
-            feed.rule = follower.rule
+            feed.rule = feed.reading.rule = follower.rule
+            feed.reading.position, feed.reading.appended_ms = follower.position, follower.reading.appended_ms
+            feed.reading.accepted_ms = follower.reading.accepted_ms
+            self._watch.book(self._risk.partition(partition).fold.book)
             self._risk.begin(partition)
             _LOG.info("partition loaded", extra={"partition": partition, "frames": frames})
         feed.settled.set()

@@ -8,6 +8,7 @@ import time
 from libs.common.chain import ChainFollower
 from libs.common.service import Condition
 from libs.common.topics import CONTROL, MARKS
+from libs.common.watch import Watch
 from services.risk_evaluation.app.risk import Risk
 
 SILENT_AFTER_SECONDS = 1.0
@@ -15,13 +16,14 @@ _POLL_SECONDS = 0.2
 
 
 async def follow_marks(
-    *, risk: Risk, bootstrap: str, client_id: str, caught_up: Condition, stopping: asyncio.Event
+    *, risk: Risk, bootstrap: str, client_id: str, caught_up: Condition, stopping: asyncio.Event, watch: Watch
 ) -> None:
     """Hands marks frames on until asked to stop; says so when none came for a second of wall time.
 
     History is only folded: what was decided on it was decided then.
     """
     follower = ChainFollower(bootstrap=bootstrap, topic=MARKS, partition=0, client_id=client_id, from_last_claim=True)
+    watch.log(follower.reading)
     await follower.start()
     heard = time.monotonic()
     try:
@@ -42,10 +44,11 @@ async def follow_marks(
 
 
 async def follow_control(
-    *, risk: Risk, bootstrap: str, client_id: str, in_force: Condition, stopping: asyncio.Event
+    *, risk: Risk, bootstrap: str, client_id: str, in_force: Condition, stopping: asyncio.Event, watch: Watch
 ) -> None:
     """Hands control frames on until asked to stop."""
     follower = ChainFollower(bootstrap=bootstrap, topic=CONTROL, partition=0, client_id=client_id)
+    watch.log(follower.reading)
     await follower.start()
     try:
         while not stopping.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,10 @@ from libs.common.codec import headers, start_producer
 from libs.common.commands import CommandSender
 from libs.common.errors import Fault
 from libs.common.topics import MARGIN
+from libs.common.validity import Action, ValidityClass, permits
 from services.risk_evaluation.app.ports import Output
+
+_LOG = logging.getLogger("ballast.risk")
 
 
 class KafkaOutlet:
@@ -22,6 +26,7 @@ class KafkaOutlet:
     Args:
         on_published: told the seconds from marks received to margin acknowledged.
         on_failed: told what the broker did not take.
+        on_broken: told the number of an invariant that an output breaks.
     """
 
     def __init__(
@@ -32,7 +37,9 @@ class KafkaOutlet:
         commands: CommandSender,
         on_published: Callable[[float], None],
         on_failed: Callable[[BaseException], None],
+        on_broken: Callable[[str], None],
     ) -> None:
+        self._on_broken = on_broken
         self._bootstrap = bootstrap
         self._client_id = client_id
         self._commands = commands
@@ -55,6 +62,9 @@ class KafkaOutlet:
     async def put(self, output: Output) -> None:
         """Returns when the frame is with the producer, and the commands are on their way."""
         if output.commands:
+            if decides_on_unusable_mark(output):
+                _LOG.critical("invariant broken", extra={"invariant": "I9", "partition": output.partition})
+                self._on_broken("I9")
             stamps = {"mark_received_wall_ns": output.received_wall_ns}
             sending = asyncio.create_task(self._commands.send(output.partition, output.commands, stamps=stamps))
             self._sending.add(sending)
@@ -80,3 +90,20 @@ class KafkaOutlet:
             self._on_failed(Fault(f"margin of partition {output.partition} not published: {error!r}"))
         elif output.on_marks:
             self._on_published((time.time_ns() - output.received_wall_ns) / 1e9)
+
+
+def decides_on_unusable_mark(output: Output) -> bool:
+    """Whether an opening or an outflow stands on marks that the very frame it goes out with calls unusable."""
+    if output.frame is None:
+        return False
+    validity = dict(zip(output.frame.account, output.frame.validity, strict=False))
+    for command in output.commands:
+        if command.WhichOneof("body") == "open_episode":
+            account, action = command.open_episode.account, Action.LIQUIDATION
+        elif command.verdict.settle and command.verdict.reservation:
+            account, action = command.verdict.account, Action.WITHDRAWAL
+        else:
+            continue
+        if account in validity and not permits(ValidityClass(validity[account]), action):
+            return True
+    return False

@@ -7,7 +7,7 @@ import asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from libs.common.chain import ChainFollower
+from libs.common.chain import ChainFollower, LogReading
 from libs.common.chain.kafka import new_consumer
 from libs.common.errors import Fault
 from libs.common.service import Condition
@@ -30,6 +30,11 @@ class JournalReader:
         self._moved = [asyncio.Event() for _ in self._followers]  # set for a moment after each poll
         self._view = view
         self._caught_up = caught_up
+
+    @property
+    def readings(self) -> list[LogReading]:
+        """Where the followers stand."""
+        return [one.reading for one in self._followers]
 
     async def start(self) -> None:
         """Returns when the end of each partition is known. Raises Fault."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from libs.common.chain import ChainFollower
+from libs.common.chain import ChainFollower, LogReading
 from libs.common.service import Condition
 from libs.common.topics import MARKS
 from services.venue_gateway.app.ledger_view import LedgerView
@@ -19,6 +19,11 @@ class RunClock:
         )
         self._view = view
         self._read = read
+
+    @property
+    def reading(self) -> LogReading:
+        """Where it stands in the marks."""
+        return self._follower.reading
 
     async def start(self) -> None:
         """Returns when the end of the marks is known. Raises Fault."""

@@ -11,6 +11,9 @@ class GatewayMetrics:
     def __init__(self, metrics: Metrics) -> None:
         venue = ("venue",)
         self.session = metrics.gauge("ballast_gateway_venue_session_state", "1 while the venue is connected.", venue)
+        self.silence = metrics.gauge(
+            "ballast_gateway_venue_silence_seconds", "Since the connected venue was last heard.", venue
+        )
         self.epoch = metrics.gauge("ballast_gateway_venue_session_sequence", "Epoch of the venue's session.", venue)
         self.orders_sent = metrics.counter("ballast_gateway_orders_sent_total", "Orders sent to the venue.", venue)
         self.given_up = metrics.counter("ballast_gateway_orders_given_up_total", "Orders the venue never had.", venue)
@@ -29,6 +32,7 @@ class VenueMetrics:
 
     def __init__(self, metrics: GatewayMetrics, venue: str) -> None:
         self.session = metrics.session.labels(venue)
+        self.silence = metrics.silence.labels(venue)
         self.epoch = metrics.epoch.labels(venue)
         self.orders_sent = metrics.orders_sent.labels(venue)
         self.given_up = metrics.given_up.labels(venue)

@@ -92,6 +92,7 @@ class VenueSession:
         self._to_give_up: deque[int] = deque()
         self._progress: dict[int, Progress] = {}
         self._acknowledged = received
+        self._heard_at_s = clock()
         self._handlers: dict[str, Callable[[venue_pb2.ConnectRequest], None]] = {
             "book": lambda message: self._take_book(message.book),
             "report": lambda message: self._take_report(message.report),
@@ -121,6 +122,7 @@ class VenueSession:
         handler = self._handlers.get(message.WhichOneof("message") or "")
         if handler is None:
             raise SessionEnded(EndReason.MALFORMED, "expected a book, report, status or heartbeat after the hello")
+        self._heard_at_s = self._clock()
         handler(message)
 
     def _take_book(self, book: venue_pb2.BookUpdate) -> None:
@@ -246,6 +248,7 @@ class VenueSession:
         """Once a second: says that the gateway is alive, and asks for orders of which nothing is heard."""
         self._say(venue_pb2.ConnectResponse(heartbeat=venue_pb2.GatewayHeartbeat(session_epoch=self.epoch)))
         now_s = self._clock()
+        self._metrics.silence.set(now_s - self._heard_at_s)
         for number, progress in list(self._progress.items()):
             order = self._view.order(number)
             if order is None:
