@@ -26,6 +26,11 @@ def open_episode(draft: Draft, body: commands_pb2.OpenEpisode, _: commands_pb2.P
     attributes = draft.account(body.account)
     if attributes is None:
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {body.account}")
+    if body.equity >= body.maintenance_margin:  # I10: nothing else may open one
+        return Refused(
+            words.REFUSAL_QUANTITY_OUT_OF_RANGE,
+            f"expected equity below the maintenance margin, was {body.equity} and {body.maintenance_margin}",
+        )
     closed = draft.state.closed_sequence.get(body.account, 0)
     if not closed <= body.citation.journal_sequence < draft.context.sequence:
         return Refused(

@@ -67,9 +67,15 @@ def test_open_episode(story: Story) -> None:
     climb(
         story,
         "open_episode",
-        {"account": NOBODY, "citation": commands_pb2.Citation(journal_sequence=closed_at - 1)},
+        {
+            "account": NOBODY,
+            "equity": 7,
+            "maintenance_margin": 7,
+            "citation": commands_pb2.Citation(journal_sequence=closed_at - 1),
+        },
         [
             (words.REFUSAL_UNKNOWN_ACCOUNT, {"account": account}),
+            (words.REFUSAL_QUANTITY_OUT_OF_RANGE, {"equity": 6}),
             (words.REFUSAL_CITES_EARLIER_STATE, lambda: cite(story, journal_sequence=story.sequence + 10)),
             (words.REFUSAL_CITES_EARLIER_STATE, lambda: cite(story, journal_sequence=closed_at, control_sequence=9)),
             (words.REFUSAL_CITES_OTHER_PARAMETERS, lambda: cite(story, journal_sequence=closed_at)),
@@ -85,9 +91,10 @@ def test_the_state_at_the_close_itself_opens_the_next_one(story: Story) -> None:
     story.do("close_episode", account=account, episode=episode, outcome=words.EPISODE_STATE_HEALTHY,
              citation=story.cite())  # fmt: skip
     judged_at = story.cite()
-    stale = story.do("open_episode", account=account, citation=judged_before)
+    judged: dict[str, Any] = {"account": account, "equity": -1, "maintenance_margin": 0}
+    stale = story.do("open_episode", citation=judged_before, **judged)
     assert stale.refusal == words.REFUSAL_CITES_EARLIER_STATE
-    assert not story.do("open_episode", account=account, citation=judged_at).refusal
+    assert not story.do("open_episode", citation=judged_at, **judged).refusal
 
 
 def test_opening_reduces_nothing_and_lets_nothing_more_out(story: Story) -> None:

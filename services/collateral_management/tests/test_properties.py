@@ -146,7 +146,7 @@ class Crowd:
         episode = state.accounts[account].episode
         own: dict[str, Any] = {"account": account, "episode": episode}
         if what == "open":
-            self.do("open_episode", account=account, citation=self.story.cite())
+            self.do("open_episode", account=account, equity=-1, citation=self.story.cite())
         elif what == "step":
             number = state.episodes[episode].step + 1 if episode in state.episodes else 1
             order = step_order((BUY, SELL)[b % 2], 1 + b % 30, 1_000_000 + a, instrument=INSTRUMENTS[a % 3])
@@ -160,7 +160,7 @@ class Crowd:
     def _wind_up(self, account: int, price: int) -> None:
         """A whole liquidation: everything ends, is sold or bought back, and what is owed runs down the waterfall."""
         story = self.story
-        self.do("open_episode", account=account, citation=story.cite())
+        self.do("open_episode", account=account, equity=-1, citation=story.cite())
         episode = story.state.accounts[account].episode
         for order in story.state.orders_of(account):
             self.do("order_report", venue=NORTH, order=order.order, kind=words.REPORT_KIND_CANCELLED)
