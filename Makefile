@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
+.PHONY: images base-image images-smoke
 .PHONY: help demo test check lint types imports wire unit integration proto proto-image golden locks bench-risk data clean
 
 # Options of a command: make demo ARGS="--speed 100".
@@ -58,6 +59,15 @@ proto-image: $(VENV)/.dev ## renew proto/v1.binpb, what buf breaking compares wi
 
 golden: $(VENV)/.dev proto ## add golden bytes for what the wire contract gained
 	@$(BOUND) $(BIN)/python -m tests.golden.renew $(ARGS)
+
+images: $(VENV)/.runtime ## container images of the six services, with docker or podman (ARGS="--prefix P --tag T")
+	@$(BOUND) $(BIN)/python -m tools.images build $(ARGS)
+
+base-image: $(VENV)/.runtime ## a Debian base image for make images where no image registry is reached (mmdebstrap)
+	@$(BOUND) $(BIN)/python -m tools.images base
+
+images-smoke: $(VENV)/.runtime proto ## start every image read-only and unprivileged on a private broker until it is ready
+	@$(BOUND) $(BIN)/python -m tools.images smoke $(ARGS)
 
 locks: ## resolve pyproject.toml into the three hash-pinned locks (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make locks needs uv (pipx install uv)" >&2; exit 2; }

@@ -1,0 +1,1 @@
+"""Images and manifests: what needs neither a container engine nor a cluster."""

@@ -1,0 +1,1 @@
+"""Container images: built, measured and started for a test."""
