@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import invariant
-from libs.common.ids import serial_id
+from libs.common.ids import SystemAccount, serial_id, system_account, system_kind
 from libs.common.parameters import Parameters
-from libs.common.units import INT63
-from services.collateral_management.domain.state import SERIAL_MASK, Line, State
+from libs.common.units import INDEX_ONE, INT63
+from services.collateral_management.domain.state import CASH, DEBT, LOSS, SERIAL_MASK, SUPPLY, Line, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Draft:
         self._orders: dict[int, journal_pb2.Order] = {}
         self._accounts: dict[int, journal_pb2.Account] = {}
         self._episodes: dict[int, journal_pb2.Episode] = {}
+        self._pools: set[int] = set()  # assets whose pool this command has moved
         self._serials = 0
         self._touched: dict[tuple[int, int], None] = {}  # (client account, asset) of cash or debt moved
 
@@ -108,6 +109,8 @@ class Draft:
         self._of_account.setdefault(account, set()).add((asset, kind))
         if kind == ledger_pb2.LINE_KIND_CASH:
             self._touched.setdefault((account, asset))
+        if system_kind(account) is SystemAccount.POOL:
+            self._pools.add(asset)
         posting = journal_pb2.Posting(
             account=account, asset=asset, kind=kind, delta=delta, balance=balance, version=version
         )
@@ -142,7 +145,10 @@ class Draft:
         self.note(journal_pb2.Effect(alert=journal_pb2.Alert(name=name, account=account, detail=detail)))
 
     def commit(self) -> None:
-        """Applies the effects to the state. Raises InvariantBroken I1 when the postings do not cancel."""
+        """Applies the effects to the state.
+
+        Raises: InvariantBroken I1 when the postings do not cancel, I2 when a pool lends what it has not or loses value.
+        """
         sums: dict[tuple[int, int], int] = {}
         for effect in self.effects:
             if effect.HasField("posting"):
@@ -150,7 +156,21 @@ class Draft:
                 sums[key] = sums.get(key, 0) + effect.posting.delta
         for key, total in sums.items():
             invariant(total == 0, "I1", f"postings of {key} sum to {total}")
+        if self._pools and not any(effect.HasField("pool_index") for effect in self.effects):
+            for asset in self._pools:
+                self._check_pool(asset)
         apply_all(self.state, self.effects)
+
+    def _check_pool(self, asset: int) -> None:
+        """What a pool holds beyond its lenders' claims, exact in 10^-15 units, may only grow, by roundings."""
+        pool = system_account(SystemAccount.POOL, partition=self.state.partition, index=asset)
+        borrow_index, supply_index = self.state.borrow_index(asset), self.state.supply_index(asset)
+        gained = 0
+        for kind, worth in ((CASH, INDEX_ONE), (LOSS, INDEX_ONE), (DEBT, -borrow_index), (SUPPLY, supply_index)):
+            gained += (self.balance(pool, asset, kind) - self.state.line(pool, asset, kind)[0]) * worth
+        invariant(gained >= 0, "I2", f"pool {asset} loses {-gained} of 10^-15 units")
+        idle = self.balance(pool, asset, CASH)
+        invariant(idle >= 0, "I2", f"pool {asset} is left with {idle} units idle")
 
 
 def apply_all(state: State, effects: Iterable[journal_pb2.Effect]) -> None:

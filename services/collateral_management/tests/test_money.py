@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from ballast.types.v1 import market_pb2
 from libs.common.parameters import Instrument, InstrumentKind
 from libs.common.units import INDEX_ONE
+from services.collateral_management.domain.draft import Draft
+from services.collateral_management.domain.money import debt_units
 from services.collateral_management.domain.positions import dirty_value, fill, settlement
 from services.collateral_management.domain.state import DEBT, LOTS, VARIATION
 from services.collateral_management.tests.story import (
@@ -147,8 +149,12 @@ def test_example_7_repaying_less_than_a_share_burns_nothing() -> None:
     # borrow 1 unit by a fee of one unit on a fill that costs nothing else
     story.trade(account, BUY, 1, 100, fee=1)
     assert (story.balance(account, USD), story.balance(account, USD, DEBT)) == (0, 1)
+    assert debt_units(Draft(story.state, story.contexts[-1]), account, USD) == 2
     story.do("confirm_deposit", account=account, asset=USD, units=1)
     assert (story.balance(account, USD), story.balance(account, USD, DEBT)) == (1, 1)
+    story.do("confirm_deposit", account=account, asset=USD, units=1)  # full repayment takes both
+    assert (story.balance(account, USD), story.balance(account, USD, DEBT)) == (0, 0)
+    story.verify()
 
 
 def test_cash_below_zero_is_borrowed_and_repaid_from_what_comes_in() -> None:

@@ -7,11 +7,11 @@ import pytest
 from ballast.events.v1 import commands_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.errors import InvariantBroken
-from libs.common.ids import SystemAccount
+from libs.common.ids import SystemAccount, system_account
 from services.collateral_management.domain import ledger
 from services.collateral_management.domain.draft import Draft, Refused
-from services.collateral_management.domain.state import CASH
-from services.collateral_management.tests.story import BTC_PERP, BUY, USD, Story, alerts, content
+from services.collateral_management.domain.state import CASH, SUPPLY
+from services.collateral_management.tests.story import BTC_PERP, BUY, DOLLAR, USD, Story, alerts, content
 
 HUGE = 2**62
 
@@ -87,6 +87,23 @@ def test_postings_that_do_not_cancel_stop_the_partition(monkeypatch: pytest.Monk
     with pytest.raises(InvariantBroken, match="I1"):
         story.do("supply", account=account, asset=USD, units=1)
     assert held(story) == before
+
+
+@pytest.mark.parametrize("lacking", [1, 2])
+def test_a_pool_that_gives_what_it_has_not_stops_the_partition(monkeypatch: pytest.MonkeyPatch, lacking: int) -> None:
+    def broken(draft: Draft, body: commands_pb2.Supply, _: commands_pb2.Principal) -> int | Refused:
+        pool = system_account(SystemAccount.POOL, partition=0, index=USD)
+        draft.move(debit=pool, credit=body.account, asset=USD, kind=CASH, units=body.units)
+        if lacking == 2:  # the claim covers it, but the pool is not idle
+            draft.move(debit=body.account, credit=pool, asset=USD, kind=SUPPLY, units=body.units)
+        return body.account
+
+    story = Story()
+    lender = story.lend(usd=10)
+    story.trade(story.account(btc=1), BUY, 1, 100, fee=6 * DOLLAR)
+    monkeypatch.setitem(ledger.HANDLERS, "supply", (broken, frozenset(("client",))))
+    with pytest.raises(InvariantBroken, match="I2"):
+        story.do("supply", sender="lender", account=lender, asset=USD, units=(4 if lacking == 1 else 5) * DOLLAR)
 
 
 def test_effects_that_no_frame_holds_are_refused(monkeypatch: pytest.MonkeyPatch, story: Story) -> None:
