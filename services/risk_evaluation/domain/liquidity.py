@@ -12,21 +12,6 @@ from services.risk_evaluation.domain.model import Liquidity, Model
 from services.risk_evaluation.domain.prices import Prices
 
 
-def exposures(model: Model, prices: Prices, book: BookRows, bucket_units: F8) -> F8:
-    """Net notional of each account on each underlying, long positive.
-
-    Variation settled in the underlying counts as units of it, so that settling moves no notional.
-    Returns: (underlyings, rows) in 10^-6 USD.
-    """
-    out = np.zeros((len(model.risky), book.rows))
-    for position, asset in enumerate(model.risky):
-        out[position] = bucket_units[asset] * prices.unit[asset]
-        for column, one in enumerate(model.margined):
-            if model.asset_column[one.underlying] == asset:
-                out[position] += book.lots[column].astype(np.float64) * prices.lot_notional[column]
-    return out
-
-
 def order_notional(model: Model, prices: Prices, book: BookRows, lots: F8) -> tuple[F8, F8]:
     """Notional that open orders would buy and sell at the mark, both positive: (underlyings, rows) each."""
     buys = np.zeros((len(model.risky), book.rows))
@@ -56,21 +41,22 @@ def add_on(model: Model, book: BookRows, exposure: F8) -> F8:
 
 
 def cost_of_exit(liquidity: Liquidity, notional: F8, is_long: Mask) -> F8:
-    """notional·(half_spread + impact·√(notional/daily volume)); of a long, one more dollar costs at most its cap.
+    """notional·(half_spread + impact·√notional); of a long, one more dollar costs at most its cap.
 
     The square root of size is the usual law of market impact (Almgren et al. 2005; Tóth et al. 2011).
     """
-    near = np.where(is_long, np.minimum(notional, _capped_from(liquidity)), notional)
+    near = np.where(is_long, np.minimum(notional, capped_from(liquidity)), notional)
     far = notional - near
-    rate = liquidity.half_spread + liquidity.impact * np.sqrt(near / liquidity.daily_volume_usd6)
+    rate = liquidity.half_spread + liquidity.impact * np.sqrt(near)
     return near * rate + liquidity.marginal_max * far
 
 
-def _capped_from(liquidity: Liquidity) -> float:
+def capped_from(liquidity: Liquidity) -> float:
+    """The long notional from which one more dollar would cost more than its cap."""
     room = liquidity.marginal_max - liquidity.half_spread
     if room <= 0.0:
         return 0.0
     if liquidity.impact <= 0.0:
         return math.inf
-    # d/dN of N·(h + i·√(N/v)) is h + 1.5·i·√(N/v).
-    return liquidity.daily_volume_usd6 * (room / (1.5 * liquidity.impact)) ** 2
+    # d/dN of N·(h + i·√N) is h + 1.5·i·√N.
+    return (room / (1.5 * liquidity.impact)) ** 2

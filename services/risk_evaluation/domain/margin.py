@@ -10,10 +10,11 @@ import numpy as np
 from libs.common.units import PPM
 from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask, ceil_usd6, floor_usd6, nearest_usd6
 from services.risk_evaluation.domain.columns import BookRows
-from services.risk_evaluation.domain.liquidity import add_on, exposures, order_notional
+from services.risk_evaluation.domain.lines import bucket_sums, line_table, quantities, still_money
+from services.risk_evaluation.domain.liquidity import add_on, order_notional
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
-from services.risk_evaluation.domain.scan import Scan, capped_lots, changes, order_losses, scan
+from services.risk_evaluation.domain.scan import Scan, capped_lots, order_losses, scan
 
 
 class State(IntEnum):
@@ -66,11 +67,9 @@ def evaluate(model: Model, prices: Prices, book: BookRows) -> Margins:
 
     Everything is summed element by element, column after column: a row's bits depend on nothing but its entity (I8).
     """
-    variation = _variation_units(model, prices, book)
-    bucket_units = _bucket_units(model, book, variation)
-    equity = _equity(model, prices, book, variation)
-    change = changes(model, prices, book, bucket_units)
-    exposure = exposures(model, prices, book, bucket_units)
+    sums = bucket_sums(model, line_table(model, prices), quantities(model, book))
+    change, exposure = sums.change, sums.notional
+    equity = still_money(model, prices, book) + _total(sums.value)
     liquidity = add_on(model, book, exposure)
     cost = _total(liquidity)
     maintenance = scan(model, change, model.maintenance_rows)
@@ -86,7 +85,7 @@ def evaluate(model: Model, prices: Prices, book: BookRows) -> Margins:
     return Margins(
         equity=published,
         equity_for_new_risk=floor_usd6(equity - _above_slow_marks(change)),
-        equity_for_withdrawal=floor_usd6(equity - _unrealised_gains(model, prices, variation)),
+        equity_for_withdrawal=floor_usd6(equity - _unrealised_gains(model, prices, book)),
         initial_margin=initial_margin,
         maintenance_margin=maintenance_margin,
         withdrawal_margin=ceil_usd6(model.withdrawal_notional * gross),
@@ -137,22 +136,6 @@ def _variation_units(model: Model, prices: Prices, book: BookRows) -> F8:
     return out
 
 
-def _bucket_units(model: Model, book: BookRows, variation: F8) -> F8:
-    out = book.net_units.astype(np.float64)
-    for column, one in enumerate(model.margined):
-        out[model.asset_column[one.settlement]] += variation[column]
-    return out
-
-
-def _equity(model: Model, prices: Prices, book: BookRows, variation: F8) -> F8:
-    equity = np.zeros(book.rows)
-    for asset in range(len(model.assets)):
-        equity += book.net_units[asset] * prices.unit[asset]
-    for column in range(len(model.margined)):
-        equity += variation[column] * prices.settle[column]
-    return equity
-
-
 def _above_slow_marks(change: F8) -> F8:
     """Σ_u[W_u(M) − W_u(M_slow)]⁺: gains that the rate-limited mark does not yet confirm."""
     above = np.zeros(change.shape[2])
@@ -161,8 +144,9 @@ def _above_slow_marks(change: F8) -> F8:
     return above
 
 
-def _unrealised_gains(model: Model, prices: Prices, variation: F8) -> F8:
+def _unrealised_gains(model: Model, prices: Prices, book: BookRows) -> F8:
     """Σ_u UPL_u⁺."""
+    variation = _variation_units(model, prices, book)
     gains = np.zeros(variation.shape[1])
     for asset in model.risky:
         own = np.zeros(variation.shape[1])

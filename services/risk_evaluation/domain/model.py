@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from services.risk_evaluation.domain.grid import (
     maintenance_range,
     stress_scenarios,
 )
+from services.risk_evaluation.domain.lines import LineOrder, bucket_order, line_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +26,13 @@ class Liquidity:
 
     Args:
         half_spread: share of notional.
-        impact: share of notional when one day's volume is traded.
-        daily_volume_usd6: 10^-6 USD.
+        impact: share of notional, per square root of 10^-6 USD traded.
         marginal_max: what one more dollar of a long position may cost at most, so that scan and add-on of a long
             asset never exceed its value, ρ counted, and more collateral never hurts.
     """
 
     half_spread: float
     impact: float
-    daily_volume_usd6: float
     marginal_max: float
 
 
@@ -42,7 +42,8 @@ class Model:
 
     Args:
         assets, instruments, margined: column order of each kind of array.
-        risky: columns of the assets whose price can move, in the order of `liquidity`.
+        risky: columns of the assets whose price can move, in the order of `liquidity`; each with its lines a bucket.
+        lines: the order of everything an account can hold.
         moves: (scenarios, assets); rows: initial grid, maintenance grid, stresses.
         names: one a row of `moves`.
         initial_rows, maintenance_rows, stress_rows: parts of `moves`.
@@ -57,6 +58,7 @@ class Model:
     instrument_column: dict[int, int]
     margined_column: dict[int, int]
     risky: tuple[int, ...]
+    lines: LineOrder
     liquidity: tuple[Liquidity, ...]
     moves: F8
     names: tuple[str, ...]
@@ -96,6 +98,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         for column, one in enumerate(parameters.assets)
         if one.price_instrument is not None or column in traded or np.any(moves[:, column] != 0.0)
     ]
+    moving = list(bucket_order(moving, margined, asset_column))
     known = {asset_column[one.asset]: one for one in margin.assets}
     rho = margin.initial_over_maintenance / PPM
     liquidity = []
@@ -112,6 +115,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         instrument_column={one.id: column for column, one in enumerate(parameters.instruments)},
         margined_column={one.id: column for column, one in enumerate(margined)},
         risky=tuple(moving),
+        lines=line_order(moving, margined, asset_column),
         liquidity=tuple(liquidity),
         moves=moves,
         names=initial.names + maintenance.names + stresses.names,
@@ -127,10 +131,9 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
 
 def _liquidity(risk: AssetRisk | None, marginal_max: float) -> Liquidity:
     if risk is None:  # has a price and no market of its own here
-        return Liquidity(half_spread=0.0, impact=0.0, daily_volume_usd6=1.0, marginal_max=marginal_max)
+        return Liquidity(half_spread=0.0, impact=0.0, marginal_max=marginal_max)
     return Liquidity(
         half_spread=risk.half_spread / PPM,
-        impact=risk.impact / PPM,
-        daily_volume_usd6=float(risk.daily_volume_usd) * 1e6,
+        impact=risk.impact / PPM / math.sqrt(float(risk.daily_volume_usd) * 1e6),
         marginal_max=marginal_max,
     )

@@ -27,24 +27,6 @@ class Scan:
     parts: F8
 
 
-def changes(model: Model, prices: Prices, book: BookRows, bucket_units: F8) -> F8:
-    """Change of value of each underlying's bucket (design §4, Scan).
-
-    Args:
-        bucket_units: (assets, rows) net units and the variation settled in the asset.
-    Returns: (underlyings, scenarios + 1, rows) in 10^-6 USD; the last scenario is the slow marks.
-    """
-    lots = book.lots.astype(np.float64)
-    out = np.zeros((len(model.risky), model.moves.shape[0] + 1, book.rows))
-    for position, asset in enumerate(model.risky):
-        bucket = out[position]
-        bucket += prices.unit_change[:, asset, None] * bucket_units[asset]
-        for column, one in enumerate(model.margined):
-            if model.asset_column[one.underlying] == asset:
-                bucket += prices.lot_change[:, column, None] * lots[column]
-    return out
-
-
 def scan(model: Model, change: F8, rows: slice) -> Scan:
     """Scan = λ·max_k[−Σ_u π_u(k)]⁺ + (1−λ)·Σ_u max_k[−π_u(k)]⁺, at least the loss of each joint stress.
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from libs.common.ids import AssetId
 from libs.common.parameters import JointStress
 from libs.common.units import Ppm
-from services.risk_evaluation.domain.columns import Column, Indices
-from services.risk_evaluation.domain.liquidity import exposures
-from services.risk_evaluation.domain.margin import Margins, _bucket_units, _variation_units, evaluate, times_ppm_up
+from services.risk_evaluation.domain.columns import BookRows, Column, Indices
+from services.risk_evaluation.domain.lines import Sums, bucket_sums, line_table, quantities
+from services.risk_evaluation.domain.margin import Margins, evaluate, times_ppm_up
 from services.risk_evaluation.domain.model import build_model
-from services.risk_evaluation.domain.prices import Mark
-from services.risk_evaluation.domain.scan import changes, order_losses, scan
+from services.risk_evaluation.domain.prices import Mark, Prices
+from services.risk_evaluation.domain.scan import order_losses, scan
 from services.risk_evaluation.domain.whatif import one_row
 from services.risk_evaluation.tests.world import (
     BTC,
@@ -86,6 +86,10 @@ def fill(book: Book, given_: Given, *, of: int) -> None:
         book.order(number, instrument, lots, limit, of=of, reduce_only=reduce_only, fee=0.0005)
 
 
+def sums_of(prices: Prices, rows: BookRows) -> Sums:
+    return bucket_sums(MODEL, line_table(MODEL, prices), quantities(MODEL, rows))
+
+
 def bits(margins: Margins) -> list[bytes]:
     return [getattr(margins, name).tobytes() for name in Margins.__slots__]
 
@@ -145,8 +149,7 @@ def test_scan_is_subadditive(first: Given, second: Given, at: Marks) -> None:
         book = Book(MODEL)
         fill(book, (given_[0], given_[1], []), of=account())
         prices, rows = book.prices(at), book.columns.all_rows()
-        units = _bucket_units(MODEL, rows, _variation_units(MODEL, prices, rows))
-        losses.append(float(scan(MODEL, changes(MODEL, prices, rows, units), MODEL.initial_rows).loss[0]))
+        losses.append(float(scan(MODEL, sums_of(prices, rows).change, MODEL.initial_rows).loss[0]))
     assert losses[2] <= (losses[0] + losses[1]) * (1 + 2**-40) + 1e-3
 
 
@@ -266,8 +269,7 @@ def test_exposure_of_a_settled_inverse_position_stays() -> None:
     for variation, coins in ((1_666_666, 0), (0, 1_666_666)):
         book = Book(MODEL).position(BTC_INVERSE, 10, variation).cash(BTC, coins)
         prices, found = book.prices(marks()), book.columns.all_rows()
-        units = _bucket_units(MODEL, found, _variation_units(MODEL, prices, found))
-        rows.append(exposures(MODEL, prices, found, units))
+        rows.append(sums_of(prices, found).notional)
     assert np.array_equal(rows[0], rows[1])
 
 

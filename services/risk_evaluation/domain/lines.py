@@ -1,0 +1,168 @@
+"""Everything an account can hold as lines in one order: what a unit of each is worth and loses, and their sums.
+
+Cash and variation in the same asset stand on one line, added as integers: settling and realising move nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from libs.common.errors import ConfigurationError
+from libs.common.parameters import Instrument
+from services.risk_evaluation.domain.arrays import F8, I8
+
+if TYPE_CHECKING:
+    from services.risk_evaluation.domain.columns import BookRows
+    from services.risk_evaluation.domain.model import Model
+    from services.risk_evaluation.domain.prices import Prices
+
+
+@dataclass(frozen=True, slots=True)
+class LineOrder:
+    """Lines by bucket: the coin of an underlying, then what is margined on it.
+
+    Args:
+        bucket: (lines) position of the underlying in `Model.risky`, never falling.
+        coin: (buckets) line of the coin.
+        margined: (margined) line of each margined column.
+        settles: buckets whose coin settles instruments on other underlyings, the last ones: what those are worth
+            moves with the coin and is known once all earlier buckets are.
+    """
+
+    bucket: tuple[int, ...]
+    coin: tuple[int, ...]
+    margined: tuple[int, ...]
+    settles: tuple[int, ...]
+
+
+def bucket_order(moving: Sequence[int], margined: Sequence[Instrument], column: Mapping[int, int]) -> tuple[int, ...]:
+    """The moving assets, those that settle instruments on others after them. Raises ConfigurationError, a circle."""
+    later: dict[int, set[int]] = {}
+    for one in margined:
+        u, settlement = column[one.underlying], column[one.settlement]
+        if settlement != u and settlement in moving:
+            later.setdefault(settlement, set()).add(u)
+    order = [asset for asset in moving if asset not in later]
+    left = [asset for asset in moving if asset in later]
+    while left:
+        ready = [asset for asset in left if later[asset] <= set(order)]
+        if not ready:
+            raise ConfigurationError(f"expected no circle of settlement, was one among assets {left}")
+        order.append(ready[0])
+        left.remove(ready[0])
+    return tuple(order)
+
+
+def line_order(risky: Sequence[int], margined: Sequence[Instrument], column: Mapping[int, int]) -> LineOrder:
+    """The order of lines; `risky` as `bucket_order` gives it."""
+    bucket: list[int] = []
+    coin: list[int] = []
+    at: dict[int, int] = {}
+    settles = set()
+    for position, asset in enumerate(risky):
+        coin.append(len(bucket))
+        bucket.append(position)
+        for number, one in enumerate(margined):
+            if column[one.underlying] == asset:
+                at[number] = len(bucket)
+                bucket.append(position)
+                if column[one.settlement] != asset and column[one.settlement] in risky:
+                    settles.add(risky.index(column[one.settlement]))
+    return LineOrder(
+        tuple(bucket), tuple(coin), tuple(at[number] for number in range(len(margined))), tuple(sorted(settles))
+    )
+
+
+def line_table(model: Model, prices: Prices) -> F8:
+    """What one unit or lot of each line does: (lines, columns) in 10^-6 USD.
+
+    Columns: change in each scenario and under the slow marks, value, notional, then for each of `settles` the units of
+    that coin which the line is worth (its value is then counted with the coin).
+    """
+    order = model.lines
+    moves = prices.unit_change.shape[0]
+    table = np.zeros((len(order.bucket), moves + 2 + len(order.settles)))
+    for position, line in enumerate(order.coin):
+        asset = model.risky[position]
+        table[line, :moves] = prices.unit_change[:, asset]
+        table[line, moves : moves + 2] = prices.unit[asset]
+    for number, (one, line) in enumerate(zip(model.margined, order.margined, strict=True)):
+        settlement, row = model.asset_column[one.settlement], table[line]
+        row[:moves] = prices.lot_change[:, number]
+        row[moves] = prices.lot_units[number] * prices.settle[number]
+        row[moves + 1] = prices.lot_notional[number]
+        if one.settlement == one.underlying:
+            row[:moves] += prices.lot_units[number] * prices.unit_change[:, settlement]
+            row[moves + 1] += prices.lot_units[number] * prices.unit[settlement]
+        elif settlement in model.risky:
+            row[moves] = 0.0
+            row[moves + 2 + order.settles.index(model.risky.index(settlement))] = prices.lot_units[number]
+    return table
+
+
+def quantities(model: Model, book: BookRows) -> F8:
+    """(lines, rows): units of each coin with the variation that settles in it, lots of what is margined."""
+    order = model.lines
+    units = settled_units(model, book)
+    out = np.zeros((len(order.bucket), book.rows))
+    for position, line in enumerate(order.coin):
+        out[line] = units[model.risky[position]]
+    for number, line in enumerate(order.margined):
+        out[line] = book.lots[number]
+    return out
+
+
+def settled_units(model: Model, book: BookRows) -> I8:
+    """(assets, rows) net units and the variation that settles in the asset."""
+    units = book.net_units.copy()
+    for number, one in enumerate(model.margined):
+        units[model.asset_column[one.settlement]] += book.variation[number]
+    return units
+
+
+def still_money(model: Model, prices: Prices, book: BookRows) -> F8:
+    """(rows) value of the assets whose price never moves, 10^-6 USD."""
+    units = settled_units(model, book)
+    money = np.zeros(book.rows)
+    for asset in range(len(model.assets)):
+        if asset not in model.risky:
+            money += units[asset] * prices.unit[asset]
+    return money
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over the lines of each bucket, 10^-6 USD.
+
+    Args:
+        change: (underlyings, scenarios + 1, rows), the last under the slow marks.
+        value, notional: (underlyings, rows); net notional, long positive.
+    """
+
+    change: F8
+    value: F8
+    notional: F8
+
+
+def bucket_sums(model: Model, table: F8, held: F8) -> Sums:
+    """Line after line, bucket after bucket: a row's bits depend on nothing but its own lines, in their order."""
+    order = model.lines
+    columns, rows = table.shape[1], held.shape[1]
+    moves = model.moves.shape[0] + 1
+    out = np.zeros((len(order.coin), columns, rows))
+    claims = np.zeros((columns, rows))  # summed over the buckets so far
+    first = {position: number for number, position in enumerate(order.settles)}
+    line = 0
+    for position in range(len(order.coin)):
+        bucket = out[position]
+        if position in first:
+            bucket += table[order.coin[position]][:, None] * claims[moves + 2 + first[position]]
+        while line < len(order.bucket) and order.bucket[line] == position:
+            bucket += table[line][:, None] * held[line]
+            line += 1
+        claims += bucket
+    return Sums(out[:, :moves], out[:, moves], out[:, moves + 1])
