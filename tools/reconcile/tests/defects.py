@@ -200,7 +200,11 @@ def variation_settles_off_the_mark() -> Story:
 
 
 def healthy_account_is_liquidated() -> Story:
-    return honest(crash_price=1_450_000)
+    story = honest()
+    for effect in _last(story, "open_episode").effects:
+        if effect.HasField("episode"):
+            effect.episode.equity = effect.episode.maintenance_margin
+    return story
 
 
 def house_takes_from_a_client() -> Story:

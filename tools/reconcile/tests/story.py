@@ -39,6 +39,7 @@ SERVICES = {
     "set_funding": "interest_accrual",
     "settle_variation": "interest_accrual",
 }
+CRASH_PRICE = 1_235_000  # BTC in cents, low enough to open an episode on alice
 
 
 class Story:
@@ -259,13 +260,11 @@ class Story:
         )
 
 
-def honest(
-    *, crash: ValidityClass = ValidityClass.DEGRADED, crash_price: int = 1_235_000, closed: bool = True
-) -> Story:
+def honest(*, crash: ValidityClass = ValidityClass.DEGRADED, closed: bool = True) -> Story:
     """Lending, trading on margin, a withdrawal, interest, settlement, a crash: one account saved, one closed out.
 
     Args:
-        crash: class of the marks in the crash. crash_price: BTC in cents, low enough to open an episode on alice.
+        crash: class of the marks in the crash.
         closed: the second episode is closed.
     """
     story = Story()
@@ -288,9 +287,9 @@ def honest(
     story.tick()
     story.send("settle_variation", instrument=PERP, tick=1, price=1_510_000, mark_sequence=len(story.marks))
     story.publish()
-    story.mark(crash_price, hours=2, validity=crash)
+    story.mark(CRASH_PRICE, hours=2, validity=crash)
     sell = commands_pb2.StepOrder(instrument=PERP, venue=1, side=SELL, lots=1_600, limit_price=1_200_000)
-    saved = story.liquidate(alice, [sell], price=crash_price - 1_000)
+    saved = story.liquidate(alice, [sell], price=CRASH_PRICE - 1_000)
     healthy = words.EPISODE_STATE_HEALTHY
     story.send("close_episode", account=alice, episode=saved, outcome=healthy, citation=story.cite())
     story.mark(700_000, hours=1)
