@@ -16,7 +16,7 @@ PIP := $(BOUND) $(BIN)/python -m pip --disable-pip-version-check --quiet install
 RESOLVE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml
 # What the demo needs: every extra but dev and bench.
 RUNTIME_EXTRAS := price_ingestion collateral_management risk_evaluation liquidation_execution interest_accrual \
-    venue_gateway build demo
+    venue_gateway build demo tracing
 
 export PYTHONPATH := $(CURDIR):$(CURDIR)/build/gen
 export MYPYPATH := $(CURDIR)/build/gen
