@@ -35,6 +35,7 @@ TABLE = [
     ("ledger.journal.v1",     True,  None, Retention.KEEP,    None),
     ("ledger.accounts.v1",    False, None, Retention.COMPACT, None),
     ("risk.margin.v1",        False, None, Retention.DELETE,  90),
+    ("risk.shadow.v1",        False, None, Retention.DELETE,  90),
     ("liquidation.plans.v1",  False, 1,    Retention.KEEP,    None),
     ("interest.rates.v1",     False, 1,    Retention.KEEP,    None),
     ("control.v1",            True,  1,    Retention.KEEP,    None),
