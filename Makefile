@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: images base-image images-smoke
+.PHONY: images base-image images-smoke k8s-check manifests
 .PHONY: help demo test check lint types imports wire unit integration proto proto-image golden locks bench-risk data clean
 
 # Options of a command: make demo ARGS="--speed 100".
@@ -29,7 +29,7 @@ demo: $(VENV)/.runtime proto ## the whole loop on real prices: broker, services,
 
 test: check integration ## every check: make check, then make integration
 
-check: lint types imports wire unit ## what needs no broker: the five next checks (under a minute in all)
+check: lint types imports wire unit k8s-check ## what needs no broker: the six next checks (under a minute in all)
 
 lint: $(VENV)/.dev ## style and form of the code (ruff)
 	@$(BOUND) $(BIN)/ruff check .
@@ -46,7 +46,13 @@ wire: $(VENV)/.dev ## the wire contract: form, and nothing broken since proto/v1
 	@$(BOUND) $(BIN)/python -m tools.proto breaking
 
 unit: $(VENV)/.dev proto ## tests without a broker
-	@$(BOUND) $(BIN)/python -m pytest --ignore=tests/integration $(ARGS)
+	@$(BOUND) $(BIN)/python -m pytest --ignore=tests/integration --ignore=tests/deploy $(ARGS)
+
+k8s-check: $(VENV)/.dev proto ## Dockerfile and manifests: form, schemas, policies, flows, planted faults (seconds)
+	@$(BOUND) $(BIN)/hadolint Dockerfile
+	@$(BOUND) $(BIN)/yamllint --strict deploy config buf.yaml .yamllint
+	@$(BOUND) $(BIN)/python -m tools.manifests check
+	@$(BOUND) $(BIN)/python -m pytest tests/deploy
 
 integration: $(VENV)/.dev proto ## the stories of tests/integration on a real broker
 	@$(BOUND) $(BIN)/python -m pytest tests/integration $(ARGS)
@@ -68,6 +74,9 @@ base-image: $(VENV)/.runtime ## a Debian base image for make images where no ima
 
 images-smoke: $(VENV)/.runtime proto ## start every image read-only and unprivileged on a private broker until it is ready
 	@$(BOUND) $(BIN)/python -m tools.images smoke $(ARGS)
+
+manifests: $(VENV)/.runtime proto ## write the topics' manifests from libs/common/topics.py and config/
+	@$(BOUND) $(BIN)/python -m tools.manifests write
 
 locks: ## resolve pyproject.toml into the three hash-pinned locks (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make locks needs uv (pipx install uv)" >&2; exit 2; }

@@ -1,0 +1,1 @@
+"""What is deployed: rendered, held against schemas, house policies and the flows of the architecture page."""
