@@ -1,0 +1,141 @@
+"""Prices and Greeks of many option lines under many scenarios, in one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.risk_evaluation.domain.arrays import F8, I8
+from services.risk_evaluation.domain.options.cell import LineKind, cell
+from services.risk_evaluation.domain.options.normal import compiled, exp, log
+
+DELTA, GAMMA, VEGA, THETA = range(4)
+DAY_YEARS = 1.0 / 365.0
+
+
+@dataclass(frozen=True, slots=True)
+class GridScenarios:
+    """What the scenarios do to the lines.
+
+    Args:
+        spot: (scenarios,) factor on the moving part of every forward.
+        vol: (lines, scenarios) factor on each line's volatility, or (scenarios,) for all alike.
+        vol_floor: (scenarios,) least volatility after the shock; 0 for none.
+        years_passed: (scenarios,) time that passes; a line never gets older than its expiry.
+    """
+
+    spot: F8
+    vol: F8
+    vol_floor: F8
+    years_passed: F8
+
+
+def scenarios_of(spot: F8, vol: F8 | None = None) -> GridScenarios:
+    """Scenarios of spot and vol factors alone."""
+    nothing = np.zeros(spot.shape[0])
+    return GridScenarios(spot, np.ones(spot.shape[0]) if vol is None else vol, nothing, nothing)
+
+
+@dataclass(frozen=True, slots=True)
+class TenorShock:
+    """Volatility shocks that shrink with tenor: factor 1 ± range·(30 days / max(T, floor))^power.
+
+    Source: Derive PM2 and Deribit portfolio margin, formulas.md E.
+    """
+
+    range_up: float
+    range_down: float
+    short_power: float
+    long_power: float
+    floor_days: float
+
+    def factors(self, years: F8) -> tuple[F8, F8]:
+        """Up and down factors of each tenor; down is never below 0."""
+        days = np.maximum(years / DAY_YEARS, self.floor_days)
+        power = np.where(years <= 30.0 * DAY_YEARS, self.short_power, self.long_power)
+        scale = np.power(30.0 / np.maximum(days, 1e-12), power)
+        return 1.0 + self.range_up * scale, np.maximum(0.0, 1.0 - self.range_down * scale)
+
+
+def price_grid(
+    forwards: F8,
+    strikes: F8,
+    expiries: F8,
+    vols: F8,
+    discounts: F8,
+    scenarios: GridScenarios,
+    *,
+    kinds: I8 | None = None,
+    fixed: F8 | None = None,
+) -> tuple[F8, F8]:
+    """Prices (lines, scenarios), and delta, gamma, vega, theta (4, lines, scenarios), at the shocked point.
+
+    Args:
+        forwards, strikes, expiries, vols, discounts: (lines,) arrays; expiries in years.
+        kinds: (lines,) of LineKind; calls without it.
+        fixed: (lines,) part of each forward that has settled and no longer moves.
+    """
+    lines, columns = forwards.shape[0], scenarios.spot.shape[0]
+    calls = np.full(lines, int(LineKind.CALL), dtype=np.int64)
+    vol = np.ascontiguousarray(np.broadcast_to(scenarios.vol, (lines, columns)))
+    prices = np.empty((lines, columns))
+    greeks = np.empty((4, lines, columns))
+    _fill(
+        calls if kinds is None else kinds,
+        forwards,
+        np.zeros(lines) if fixed is None else fixed,
+        strikes,
+        expiries,
+        vols,
+        discounts,
+        scenarios.spot,
+        vol,
+        scenarios.vol_floor,
+        scenarios.years_passed,
+        prices,
+        greeks,
+    )
+    return prices, greeks
+
+
+@compiled
+def _fill(
+    kinds: I8,
+    forwards: F8,
+    fixed: F8,
+    strikes: F8,
+    expiries: F8,
+    vols: F8,
+    discounts: F8,
+    spot: F8,
+    vol_factor: F8,
+    vol_floor: F8,
+    passed: F8,
+    prices: F8,
+    greeks: F8,
+) -> None:
+    columns = spot.shape[0]
+    moved = np.empty(columns)  # ln of each spot factor: one logarithm a scenario and one a line, not one a cell
+    for k in range(columns):
+        moved[k] = log(spot[k]) if spot[k] > 0.0 else -np.inf
+    for i in range(forwards.shape[0]):
+        strike, years, discount, still = strikes[i], expiries[i], discounts[i], fixed[i]
+        rate = -log(discount) / years if years > 0.0 and discount > 0.0 else 0.0
+        base = log(forwards[i] / strike) if forwards[i] > 0.0 and strike > 0.0 else 0.0
+        for k in range(columns):
+            forward = still + (forwards[i] - still) * spot[k]
+            moneyness = base + moved[k]
+            if still != 0.0 and forward > 0.0 and strike > 0.0:
+                moneyness = log(forward / strike)
+            left, factor = years, discount
+            if passed[k] > 0.0 and years > 0.0:
+                left = max(0.0, years - passed[k])
+                factor = exp(-rate * left)
+            vol = max(vols[i] * vol_factor[i, k], vol_floor[k])
+            value, delta, gamma, vega, theta = cell(kinds[i], forward, strike, moneyness, left, vol, factor, rate)
+            prices[i, k] = value
+            greeks[0, i, k] = delta
+            greeks[1, i, k] = gamma
+            greeks[2, i, k] = vega
+            greeks[3, i, k] = theta

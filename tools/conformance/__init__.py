@@ -1,0 +1,1 @@
+"""Conformance: our models against the reference systems' own test cases."""

@@ -1,0 +1,1 @@
+"""One adapter a family of cases: what its fields mean to our functions."""
