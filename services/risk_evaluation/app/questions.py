@@ -14,6 +14,7 @@ from services.risk_evaluation.app.frames import margin_frame
 from services.risk_evaluation.app.market import Control, Market
 from services.risk_evaluation.app.partition import PartitionRisk
 from services.risk_evaluation.domain.columns import Column
+from services.risk_evaluation.domain.explanation import contributions
 from services.risk_evaluation.domain.margin import Margins, evaluate, line_values
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
@@ -33,7 +34,7 @@ class Refused(BallastError):
 
 
 def explain(model: Model, risk: PartitionRisk, market: Market, control: Control, account: int) -> api.ExplainResponse:
-    """The margin of an account with its lines and what may leave.
+    """The margin of an account with its lines, what its requirements consist of, and what may leave.
 
     Nothing may leave a restricted account, or one that holds lines whose marks forbid it. Raises: Refused.
     """
@@ -47,6 +48,11 @@ def explain(model: Model, risk: PartitionRisk, market: Market, control: Control,
     risk.stamp(frame, market, control)
     answer = api.ExplainResponse(margin=frame, worst_scenario=model.scenario_name(frame.worst_scenario[0]))
     answer.lines.extend(_lines(model, prices, risk, account))
+    for part in contributions(model, prices, book, margins, row=position):
+        contingency = api.Contingency.Name(part.contingency)
+        answer.contributions.add(
+            contingency=contingency, underlying=part.underlying, maintenance=part.maintenance, initial=part.initial
+        )
     attributes = risk.fold.book.accounts.get(account)
     may_leave = permits(ValidityClass(frame.validity[0]), Action.WITHDRAWAL) and not (
         attributes and attributes.restricted

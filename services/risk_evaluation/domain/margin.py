@@ -10,7 +10,7 @@ import numpy as np
 from libs.common.units import PPM
 from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask, ceil_usd6, floor_usd6, nearest_usd6
 from services.risk_evaluation.domain.columns import BookRows
-from services.risk_evaluation.domain.lines import bucket_sums, line_table, quantities, still_money
+from services.risk_evaluation.domain.lines import Sums, bucket_sums, line_table, quantities, still_money
 from services.risk_evaluation.domain.liquidity import add_on, order_notional
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
@@ -74,11 +74,12 @@ def evaluate(model: Model, prices: Prices, book: BookRows) -> Margins:
     cost = _total(liquidity)
     maintenance = scan(model, change, model.maintenance_rows)
     initial = scan(model, change, model.initial_rows)
-    open_loss, liquidity_filled = _with_orders(model, prices, book, change, exposure, liquidity, initial)
+    filled, liquidity_filled = with_orders(model, prices, book, sums, liquidity, initial)
+    open_loss = filled.loss - initial.loss
     maintenance_margin = ceil_usd6(maintenance.loss + cost)
     initial_margin = np.maximum(
         times_ppm_up(maintenance_margin, model.initial_over_maintenance_ppm),
-        ceil_usd6(initial.loss + liquidity_filled + open_loss),
+        ceil_usd6(initial.loss + _total(liquidity_filled) + open_loss),
     )
     published = floor_usd6(equity)
     gross = _total(np.abs(exposure))
@@ -157,18 +158,17 @@ def _unrealised_gains(model: Model, prices: Prices, book: BookRows) -> F8:
     return gains
 
 
-def _with_orders(
-    model: Model, prices: Prices, book: BookRows, change: F8, exposure: F8, liquidity: F8, initial: Scan
-) -> tuple[F8, F8]:
-    """Open, and A at the worse of all buys and all sells filled: (rows) each."""
+def with_orders(
+    model: Model, prices: Prices, book: BookRows, sums: Sums, liquidity: F8, initial: Scan
+) -> tuple[Scan, F8]:
+    """The initial scan with open orders, and A at the worse of all buys and all sells filled: (underlyings, rows)."""
     if book.orders.row.shape[0] == 0:
-        return np.zeros(book.rows), _total(liquidity)
-    with_orders = change.copy()
-    with_orders[:, :-1] -= order_losses(model, prices, book)
-    open_loss = scan(model, with_orders, model.initial_rows).loss - initial.loss
+        return initial, liquidity
+    change = sums.change.copy()
+    change[:, :-1] -= order_losses(model, prices, book)
     buys, sells = order_notional(model, prices, book, capped_lots(model, book).astype(np.float64))
-    worse = np.maximum(add_on(model, book, exposure + buys), add_on(model, book, exposure - sells))
-    return open_loss, _total(np.maximum(liquidity, worse))
+    worse = np.maximum(add_on(model, book, sums.notional + buys), add_on(model, book, sums.notional - sells))
+    return scan(model, change, model.initial_rows), np.maximum(liquidity, worse)
 
 
 def _validity(prices: Prices, book: BookRows) -> U1:

@@ -1,0 +1,80 @@
+"""Every explanation adds up to the number it explains."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from ballast.api.v1 import risk_pb2 as api
+from services.risk_evaluation.domain.explanation import Contingency, Contribution, contributions
+from services.risk_evaluation.domain.margin import Margins
+from services.risk_evaluation.domain.model import build_model
+from services.risk_evaluation.tests.test_margin_properties import MODEL, Given, Marks, at_marks, books, fill
+from services.risk_evaluation.tests.world import (
+    BTC,
+    BTC_PERP,
+    COIN,
+    DOLLAR,
+    USD,
+    Book,
+    account,
+    marks,
+    parameters,
+    risk,
+)
+
+EXACT = 2**51  # 10^-6 USD: up to here the parts of a sum lose less than one of them
+
+
+def explained(book: Book, at: Marks, row: int = 0) -> tuple[list[Contribution], Margins]:
+    rows, prices = book.columns.all_rows(), book.prices(at)
+    margins = book.margins(at)
+    return contributions(book.model, prices, rows, margins, row=row), margins
+
+
+def of(found: list[Contribution], contingency: Contingency) -> tuple[int, int]:
+    own = [one for one in found if one.contingency is contingency]
+    return sum(one.maintenance for one in own), sum(one.initial for one in own)
+
+
+def test_contingencies_have_the_numbers_of_the_wire() -> None:
+    for one in Contingency:
+        assert api.Contingency.Value(f"CONTINGENCY_{one.name}") == one
+    assert len(Contingency) + 1 == len(api.Contingency.values())
+
+
+@given(given_=books, at=at_marks)
+def test_contributions_sum_to_both_requirements(given_: Given, at: Marks) -> None:
+    book = Book(MODEL)
+    fill(book, given_, of=account())
+    fill(book, ({USD: DOLLAR}, {BTC_PERP: (3, -7)}, []), of=account(sub=1))  # another account of the entity
+    found, margins = explained(book, at)
+    assert sum(one.maintenance for one in found) == margins.maintenance_margin[0]
+    assert sum(one.initial for one in found) == margins.initial_margin[0]
+    drift = 2 + len(found) // 2 + int(margins.gross_notional[0]) // EXACT
+    for rounding in of(found, Contingency.ROUNDING):
+        assert abs(rounding) <= drift, found
+
+
+@given(given_=books, at=at_marks)
+def test_published_columns_sum_to_the_requirements(given_: Given, at: Marks) -> None:
+    """MM = ⌈Scan + A⌉: scan_loss by underlying and add_on; Open is in the initial margin alone."""
+    book = Book(MODEL)
+    fill(book, given_, of=account())
+    found, margins = explained(book, at)
+    published = int(margins.scan_loss[:, 0].sum() + margins.add_on[0])
+    drift = 3 + len(MODEL.risky) + int(margins.gross_notional[0]) // EXACT
+    assert abs(int(margins.maintenance_margin[0]) - published) <= drift
+    scans = {one.underlying: one.maintenance for one in found if one.contingency is Contingency.SCAN}
+    assert [scans.get(MODEL.assets[at_].id, 0) for at_ in MODEL.risky] == list(margins.scan_loss[:, 0])
+    assert abs(of(found, Contingency.OPEN_ORDERS)[1] - int(margins.open_orders[0])) <= drift
+    assert of(found, Contingency.OPEN_ORDERS)[0] == 0
+    own = sum(of(found, one)[1] for one in Contingency if one is not Contingency.MAINTENANCE_MULTIPLE)
+    assert int(margins.initial_margin[0]) == own + of(found, Contingency.MAINTENANCE_MULTIPLE)[1]
+    assert of(found, Contingency.MAINTENANCE_MULTIPLE)[1] >= 0
+
+
+def test_what_the_multiple_of_maintenance_asks_is_named() -> None:
+    model = build_model(parameters(risk(BTC, initial_horizon_s=21_600), rho=1_500_000))
+    found, margins = explained(Book(model).cash(BTC, COIN), marks())
+    assert of(found, Contingency.MAINTENANCE_MULTIPLE)[1] == pytest.approx(margins.initial_margin[0] / 3, rel=1e-9)
