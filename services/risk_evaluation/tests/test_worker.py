@@ -154,6 +154,15 @@ async def test_orders_are_let_out_one_by_one_while_they_fit() -> None:
     assert verdicts[2].reason == ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN
 
 
+@pytest.mark.parametrize(("lots", "limit"), [(10**9, 10**9), (-(10**9), 1)])
+async def test_an_order_beyond_every_equity_is_refused_and_stops_nobody(lots: int, limit: int) -> None:
+    desk = Desk()
+    await desk.marks()
+    await desk.journal(posting(ME, USD, CASH, 1_000 * DOLLAR), order(1, lots, limit=limit))
+    (command,) = desk.screen.commands
+    assert (command.verdict.settle, command.verdict.reason) == (False, ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN)
+
+
 async def test_a_reducing_order_goes_out_whatever_the_margin_and_the_mark() -> None:
     desk = await desk_with(1_000, 10)
     await desk.journal(attributes(ME, restricted=True))
