@@ -123,6 +123,36 @@ class JointStress:
 
 
 @dataclass(frozen=True, slots=True)
+class VolatilityProfile:
+    """How an underlying's volatility follows its price; volatilities a year, times in ns.
+
+    Args:
+        floor: long-run volatility, never below it.
+        stressed, stressed_weight: volatility of the worst period on record, and its share of the target.
+        ceiling: never above it.
+        fast_half_life_ns, slow_half_life_ns: of the two exponentially weighted measures; the larger one counts.
+        realised_window_ns: of the evenly weighted measure, which counts too.
+        sample_every_ns: least time between two prices that make a return.
+        fall_half_life_ns: how slowly the volatility of new risk falls.
+        notice_ns: how long a level stands for new risk before maintenance may follow it.
+        maintenance_rise_per_hour: how fast maintenance follows at most, as a share of itself.
+    """
+
+    asset: AssetId
+    floor: Ppm
+    stressed: Ppm
+    stressed_weight: Ppm
+    ceiling: Ppm
+    fast_half_life_ns: int
+    slow_half_life_ns: int
+    realised_window_ns: int
+    sample_every_ns: int
+    fall_half_life_ns: int
+    notice_ns: int
+    maintenance_rise_per_hour: Ppm
+
+
+@dataclass(frozen=True, slots=True)
 class MarginModel:
     """The house margin of design §4.
 
@@ -131,6 +161,7 @@ class MarginModel:
         initial_over_maintenance: ρ, at least 1.1.
         grid: spot moves as shares of the range, -1 .. 1, with 0.
         withdrawal_notional: share of net notional per underlying that must stay.
+        profiles: how volatility follows prices; an asset without one keeps the sigma of its block.
     """
 
     blend: Ppm
@@ -139,6 +170,7 @@ class MarginModel:
     withdrawal_notional: Ppm
     assets: tuple[AssetRisk, ...]
     stresses: tuple[JointStress, ...]
+    profiles: tuple[VolatilityProfile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 UNITS_MAX = 2**62
 NUMERAIRE = "USD"  # worth 1
+PROFILE_SAMPLES_MAX = 1_000  # what the state of a volatility profile may keep
 
 
 def _within(low: str, high: str, *, digits: int, above: bool = False, below: bool = False) -> AfterValidator:
@@ -130,6 +131,38 @@ class AssetRiskBlock(_Block):
         return self
 
 
+class ProfileBlock(_Block):
+    """A volatility profile: how an underlying's volatility follows its price."""
+
+    asset: Symbol
+    floor: PositiveNumber
+    stressed: PositiveNumber
+    stressed_weight: Annotated[
+        _Text, _within("0.25", "1", digits=6)
+    ]  # at least a quarter: EU 153/2013, article 28(1)(b)
+    ceiling: PositiveNumber
+    fast_half_life_s: Seconds
+    slow_half_life_s: Seconds
+    realised_window_s: Seconds
+    sample_every_s: Seconds
+    fall_half_life_s: Seconds
+    notice_s: Seconds
+    maintenance_rise_per_hour: PositiveShare
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ProfileBlock:
+        highest = max(Decimal(self.floor), Decimal(self.stressed))
+        if Decimal(self.ceiling) < highest:
+            raise ValueError(f"expected a ceiling of at least {highest}, was {self.ceiling}")
+        if self.slow_half_life_s < self.fast_half_life_s:
+            raise ValueError(f"expected slow_half_life_s from {self.fast_half_life_s}, was {self.slow_half_life_s}")
+        longest = max(self.realised_window_s, self.notice_s)
+        if not self.sample_every_s <= self.realised_window_s or longest > PROFILE_SAMPLES_MAX * self.sample_every_s:
+            words = f"expected 1 to {PROFILE_SAMPLES_MAX} samples in window and notice"
+            raise ValueError(f"{words}, was sample_every_s {self.sample_every_s}")
+        return self
+
+
 class StressBlock(_Block):
     """A named joint move."""
 
@@ -146,6 +179,7 @@ class MarginBlock(_Block):
     withdrawal_notional: Share
     assets: list[AssetRiskBlock]
     stresses: list[StressBlock]
+    profiles: list[ProfileBlock] = []
 
     @model_validator(mode="after")
     def _sane(self) -> MarginBlock:
@@ -227,6 +261,7 @@ class ConfigBlock(_Block):
         _unique("pool", [b.asset for b in self.pools])
         _unique("margin asset", [r.asset for r in self.margin.assets])
         _unique("stress", [s.name for s in self.margin.stresses])
+        _unique("volatility profile", [one.asset for one in self.margin.profiles])
         _unique("principal", [one.id for one in self.principals])
         return self
 
@@ -238,6 +273,7 @@ class ConfigBlock(_Block):
         wanted += [(s, instruments) for v in self.venues for s in v.instruments]
         wanted += [(b.asset, assets) for b in self.pools] + [(r.asset, assets) for r in self.margin.assets]
         wanted += [(s, assets) for stress in self.margin.stresses for s in stress.moves]
+        wanted += [(one.asset, assets) for one in self.margin.profiles]
         for symbol, known in wanted:
             if symbol not in known:
                 raise ValueError(f"expected a declared symbol, was {symbol}")
@@ -254,6 +290,9 @@ class ConfigBlock(_Block):
                 raise ValueError(f"expected a spot instrument as price of {asset.symbol}, was {asset.price_instrument}")
             if asset.symbol not in judged:
                 raise ValueError(f"expected a margin block of {asset.symbol}, found none")
+        for profile in self.margin.profiles:
+            if profile.asset not in judged:
+                raise ValueError(f"expected a margin block of {profile.asset}, found none")
         return self
 
 

@@ -7,7 +7,15 @@ from fractions import Fraction
 from math import gcd
 
 from libs.common import parameters as p
-from libs.common.config.blocks import UNITS_MAX, AssetBlock, ConfigBlock, InstrumentBlock, MarginBlock, PoolBlock
+from libs.common.config.blocks import (
+    UNITS_MAX,
+    AssetBlock,
+    ConfigBlock,
+    InstrumentBlock,
+    MarginBlock,
+    PoolBlock,
+    ProfileBlock,
+)
 from libs.common.errors import ConfigurationError
 from libs.common.ids import AssetId, InstrumentId, VenueId
 from libs.common.units import SECOND_NS, Lots, MalformedNumber, Ppm, Rate12, Units, UnixNs, to_scaled
@@ -125,6 +133,24 @@ def _margin(block: MarginBlock, asset_ids: dict[str, AssetId]) -> p.MarginModel:
             p.JointStress(s.name, tuple((asset_ids[a], _ppm(move)) for a, move in sorted(s.moves.items())))
             for s in block.stresses
         ),
+        profiles=tuple(_profile(one, asset_ids) for one in block.profiles),
+    )
+
+
+def _profile(one: ProfileBlock, asset_ids: dict[str, AssetId]) -> p.VolatilityProfile:
+    return p.VolatilityProfile(
+        asset=asset_ids[one.asset],
+        floor=_ppm(one.floor),
+        stressed=_ppm(one.stressed),
+        stressed_weight=_ppm(one.stressed_weight),
+        ceiling=_ppm(one.ceiling),
+        fast_half_life_ns=one.fast_half_life_s * SECOND_NS,
+        slow_half_life_ns=one.slow_half_life_s * SECOND_NS,
+        realised_window_ns=one.realised_window_s * SECOND_NS,
+        sample_every_ns=one.sample_every_s * SECOND_NS,
+        fall_half_life_ns=one.fall_half_life_s * SECOND_NS,
+        notice_ns=one.notice_s * SECOND_NS,
+        maintenance_rise_per_hour=_ppm(one.maintenance_rise_per_hour),
     )
 
 

@@ -65,6 +65,14 @@ def test_human_units_become_exact_integers(
     assert one.settlement == (btc if kind is InstrumentKind.INVERSE_PERP else usd)
 
 
+def test_a_set_without_profiles_keeps_its_static_volatilities(tmp_path: Path) -> None:
+    content = copy.deepcopy(CONTENT)
+    del content["margin"]["profiles"]
+    margin = load(tmp_path, content).parameters.margin
+    assert margin.profiles == ()
+    assert margin.assets == COMMITTED.parameters.margin.assets
+
+
 BAD: list[tuple[tuple[str | int, ...], Any, str, str]] = [
     (("partitions",), 0, "partitions", "greater than or equal to 1"),
     (("partitions",), "4", "partitions", "valid integer"),
@@ -135,6 +143,15 @@ BAD: list[tuple[tuple[str | int, ...], Any, str, str]] = [
     (("schedule", "interest_every_s"), 367 * 86_400, "schedule.interest_every_s", "less than or equal to"),
     (("principals", 0, "role"), "root", "principals.0.role", "pattern"),
     (("principals", 1, "id"), "custodian", "", "each principal once"),
+    (("margin", "profiles", 0, "floor"), "0", "margin.profiles.0.floor", "above 0"),
+    (("margin", "profiles", 0, "stressed_weight"), "0.24", "margin.profiles.0.stressed_weight", "from 0.25 to 1"),
+    (("margin", "profiles", 0, "ceiling"), "2.49", "margin.profiles.0", "ceiling of at least 2.5"),
+    (("margin", "profiles", 0, "slow_half_life_s"), 86_399, "margin.profiles.0", "slow_half_life_s from 86400"),
+    (("margin", "profiles", 0, "sample_every_s"), 604_801, "margin.profiles.0", "1 to 1000 samples"),
+    (("margin", "profiles", 0, "notice_s"), 3_600_001, "margin.profiles.0", "1 to 1000 samples"),
+    (("margin", "profiles", 0, "maintenance_rise_per_hour"), "1.01", "margin.profiles.0.maintenance", "above 0 to 1"),
+    (("margin", "profiles", 1, "asset"), "BTC", "", "each volatility profile once"),
+    (("margin", "profiles", 1, "asset"), "USD", "", "a margin block of USD"),
     (("margin",), None, "margin", "dictionary"),
 ]
 
