@@ -13,6 +13,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.units import SECOND_NS
 from libs.common.validity import Action, ValidityClass, permits
 from services.risk_evaluation.app.fold import Answer, PartitionFold
+from services.risk_evaluation.app.relief import relieves
 from services.risk_evaluation.domain.margin import Margins, State, evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
@@ -182,10 +183,14 @@ class Decisions:
             row = self._fold.columns.row_of[order.account]
             reason = self._reason_before_margin(order, judged)
             margins, position = released.get(row, (judged.margins, judged.at[row]))
-            if reason is None and not margins.may_add_risk[position]:
+            if (reason is None and margins.may_add_risk[position]) or (
+                order.reduce_only and self._relieves(order, judged)
+            ):
+                verdicts.append((order, ledger_pb2.REFUSAL_UNSPECIFIED))
+            elif reason is None:
                 too_many.setdefault(row, []).append(order)
             else:
-                verdicts.append((order, reason or ledger_pb2.REFUSAL_UNSPECIFIED))
+                verdicts.append((order, reason))
         if too_many:
             verdicts += self._one_by_one(too_many, judged, released)
         return verdicts
@@ -208,9 +213,7 @@ class Decisions:
             released.update((row, (margins, rows.index(row))) for row in waiting)
 
     def _reason_before_margin(self, order: journal_pb2.Order, judged: Judged) -> ledger_pb2.Refusal | None:
-        """Unspecified when the order goes out whatever the margin, None when the margin decides."""
-        if order.reduce_only and self._only_reduces(order):
-            return ledger_pb2.REFUSAL_UNSPECIFIED
+        """Why no new risk may be added whatever the margin; None when the margin decides."""
         if self._is_restricted(order.account):
             return ledger_pb2.REFUSAL_ACCOUNT_RESTRICTED
         column = self._model.instrument_column[order.instrument]
@@ -218,20 +221,24 @@ class Decisions:
         validity = ValidityClass(max(held, judged.prices.instrument_validity[column]))
         return None if permits(validity, Action.NEW_RISK) else ledger_pb2.REFUSAL_MARK_NOT_USABLE
 
-    def _only_reduces(self, order: journal_pb2.Order) -> bool:
+    def _relieves(self, order: journal_pb2.Order, judged: Judged) -> bool:
+        """Whether the order only closes what is there, counting those before it, and makes the account safer."""
         columns = self._fold.columns
         row = columns.row_of[order.account]
         mine = columns.orders.get(row, {})
         if order.order not in mine:
             return False
-        signed = mine[order.order].lots
-        same = sum(
+        own = mine[order.order]
+        before = [one for one in mine.values() if one.reduce_only and one.order < own.order]
+        same = own.lots + sum(
             one.lots
             for one in mine.values()
-            if one.instrument == order.instrument and (one.lots > 0) == (signed > 0) and one.order <= order.order
+            if one.order < own.order and one.instrument == own.instrument and (one.lots > 0) == (own.lots > 0)
         )
-        position = columns.closable_lots(row, order.instrument)
-        return position * signed < 0 and abs(same) <= abs(position)
+        position = columns.closable_lots(row, own.instrument)
+        if position * own.lots >= 0 or abs(same) > abs(position):
+            return False
+        return relieves(self._model, judged.prices, columns, account=order.account, order=own, before=before)
 
     def _judge_reservation(
         self, one: journal_pb2.Reservation, judged: Judged, released: dict[int, tuple[Margins, int]]

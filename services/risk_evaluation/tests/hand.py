@@ -45,14 +45,15 @@ def order(
     of: int | None = None,
     limit: int = 60_000,
     reduce_only: bool = False,
+    instrument: int = BTC_PERP,
     state: ledger_pb2.OrderState = ledger_pb2.ORDER_STATE_RESERVED,
 ) -> Effect:
-    """An order of signed lots of the BTC perp."""
+    """An order of signed lots, of the BTC perp unless said."""
     return Effect(
         order=journal_pb2.Order(
             order=serial_id(partition=0, serial=number),
             account=of or account(),
-            instrument=BTC_PERP,
+            instrument=instrument,
             venue=1,
             side=market_words.SIDE_BUY if lots > 0 else market_words.SIDE_SELL,
             lots=abs(lots),

@@ -11,9 +11,10 @@ from libs.common.ids import SystemAccount, serial_id, system_account
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain.margin import State
 from services.risk_evaluation.tests.hand import SECOND, Desk, attributes, order, posting, withdrawal
-from services.risk_evaluation.tests.world import BTC_PERP, DOLLAR, USD, account
+from services.risk_evaluation.tests.world import BTC, BTC_INVERSE, BTC_PERP, BTC_SPOT, COIN, DOLLAR, USD, account
 
 CASH, LOTS, VARIATION = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_LOTS, ledger_pb2.LINE_KIND_VARIATION
+DEBT = ledger_pb2.LINE_KIND_DEBT_SHARES
 ME, OTHER = account(), account(entity=2)
 MAINTENANCE_10 = 600_000 * 0.0591  # of 10 lots at 60,000 with z 2.33, sigma 1, six hours, about
 
@@ -161,6 +162,39 @@ async def test_an_order_beyond_every_equity_is_refused_and_stops_nobody(lots: in
     await desk.journal(posting(ME, USD, CASH, 1_000 * DOLLAR), order(1, lots, limit=limit))
     (command,) = desk.screen.commands
     assert (command.verdict.settle, command.verdict.reason) == (False, ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN)
+
+
+@pytest.mark.parametrize(("cash", "settles"), [(1_000, False), (200_000, True)])
+async def test_closing_one_leg_of_a_hedge_needs_the_margin_of_the_other(cash: int, settles: bool) -> None:
+    desk = await desk_with(cash, -10)
+    await desk.journal(posting(ME, BTC, CASH, 10 * COIN), posting(ME, USD, DEBT, 600_000 * DOLLAR))
+    await desk.marks()
+    await desk.journal(order(1, 10, reduce_only=True))
+    assert _reasons(desk.screen.commands) == [0 if settles else ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN]
+
+
+@pytest.mark.parametrize(("lots", "limit", "settles"), [
+    (-10, 60_000, True), (-10, 57_000, True), (-10, 55_000, False), (-10, 1, False), (-10, 10**9, True),
+    (10, 60_000, True), (10, 63_000, True), (10, 66_000, False), (10, 10**9, False), (10, 1, True),
+])  # fmt: skip
+async def test_closing_far_from_the_mark_is_no_relief(lots: int, limit: int, settles: bool) -> None:
+    desk = await desk_with(40_000, -lots)  # between maintenance and initial margin
+    await desk.marks()
+    await desk.journal(order(1, lots, limit=limit, reduce_only=True))
+    assert _reasons(desk.screen.commands) == [0 if settles else ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN]
+
+
+async def test_orders_that_relieve_alone_must_relieve_together() -> None:
+    desk = await desk_with(0, 5)  # with 5 coins, less 6 of the inverse: long 4; each order leaves it short 1
+    await desk.journal(
+        posting(ME, BTC, CASH, 5 * COIN),
+        posting(ME, USD, DEBT, 280_000 * DOLLAR),
+        posting(ME, BTC_INVERSE, LOTS, -3_600),
+        posting(ME, BTC_INVERSE, VARIATION, -6 * COIN),
+    )
+    await desk.marks()
+    await desk.journal(order(1, -5, reduce_only=True), order(2, -5, reduce_only=True, instrument=BTC_SPOT))
+    assert _reasons(desk.screen.commands) == [0, ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN]
 
 
 async def test_a_reducing_order_goes_out_whatever_the_margin_and_the_mark() -> None:
