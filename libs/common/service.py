@@ -20,7 +20,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import uvloop
-from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, make_wsgi_app
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, disable_created_metrics, make_wsgi_app
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -310,6 +310,7 @@ def serve_http(health: Health, metrics: Metrics, *, host: str, port: int) -> _Ht
     Raises:
         ConfigurationError: the port is taken.
     """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a time beside each counter would double the series
     ProcessCollector(registry=metrics.registry)
     PlatformCollector(registry=metrics.registry)
     GCCollector(registry=metrics.registry)

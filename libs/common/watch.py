@@ -180,15 +180,15 @@ class Watch(Collector):
         )
         yield counters(
             "ballast_log_claims_total",
-            "Claims accepted since the log began, which is its epoch",
+            "Claims accepted since this reader reached the end",
             _PLACE,
-            [(place, rule.epoch) for place, _, rule in chained],
+            [(place, one.claims) for place, one, _ in chained],
         )
         yield counters(
             "ballast_log_rejected_total",
-            "Records that were noise to the chain's rule",
+            "Records that were noise to the chain's rule, since this reader reached the end",
             (*_PLACE, "reason"),
-            [((*place, reason), rule.rejected[reason]) for place, _, rule in chained for reason in Rejection],
+            [((*place, reason), one.rejected[reason]) for place, one, _ in chained for reason in Rejection],
         )
 
     def _of_books(self) -> Iterator[Metric]:

@@ -126,8 +126,7 @@ class ChainFollower:
         self._position = record.offset + 1
         self.reading.took(offset=record.offset, appended_ms=record.timestamp)
         outcome = self.rule.take(offset=record.offset, value=record.value or b"", headers=dict(record.headers))
-        if isinstance(outcome, AcceptedFrame):
-            self.reading.accepted_ms = record.timestamp
+        self.reading.judged(outcome, is_history=record.offset < self._end_at_start)
         return outcome
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> None:

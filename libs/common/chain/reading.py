@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from libs.common.chain.rule import ChainRule
+from libs.common.chain.rule import AcceptedClaim, AcceptedFrame, ChainRule, Outcome, Rejected, Rejection
 
 
 def _unknown() -> int | None:
@@ -26,6 +27,8 @@ class LogReading:
         position: offset of the next record to read.
         appended_ms: wall time at which the broker took the record that was read last; 0 before one.
         accepted_ms: the same of the frame that was accepted last.
+        claims, rejected: seen since the reader reached the end that the log had at its start: history, which every
+            start reads again, is not counted.
     """
 
     topic: str
@@ -35,10 +38,21 @@ class LogReading:
     position: int = 0
     appended_ms: int = 0
     accepted_ms: int = 0
+    claims: int = 0
+    rejected: Counter[Rejection] = field(default_factory=Counter)
 
     def took(self, *, offset: int, appended_ms: int) -> None:
         """A record was read."""
         self.position, self.appended_ms = offset + 1, appended_ms
+
+    def judged(self, outcome: Outcome, *, is_history: bool) -> None:
+        """The record that was read last is this to the rule."""
+        if isinstance(outcome, AcceptedFrame):
+            self.accepted_ms = self.appended_ms
+        elif isinstance(outcome, AcceptedClaim):
+            self.claims += not is_history
+        elif isinstance(outcome, Rejected):
+            self.rejected[outcome.reason] += not is_history
 
     @property
     def lag_records(self) -> int | None:

@@ -30,6 +30,10 @@ FRAME_COMMANDS_MAX = 512
 FRAME_BYTES_MAX = 1024 * 1024  # a frame is closed at the command that passes this; one command's effects fit above it
 POLL_SECONDS = 0.25
 RECLAIM_SECONDS = 3_600.0
+ALERTS = (
+    "fact_in_suspense", "impossible_fill", "late_report", "overdraft", "overfill", "unknown_order", "unknown_report",
+    "unreleased_order",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,16 @@ class Gauges:
 
 def gauges(metrics: Metrics) -> Gauges:
     """The ledger's metrics."""
+    alerts = metrics.counter("ballast_ledger_alerts_total", "Alerts in the journal", ["alert"])
+    for name in ALERTS:  # shown as 0 from the start: the first one is a rise
+        alerts.labels(name)
     return Gauges(
         metrics.counter("ballast_ledger_commands_total", "Commands handled", ["command"]),
         metrics.counter("ballast_ledger_refusals_total", "Commands refused", ["command"]),
         metrics.gauge("ballast_ledger_journal_sequence", "Journal sequence accepted", ["partition"]),
         metrics.gauge("ballast_ledger_epoch_count", "Epoch of the claim in force", ["partition"]),
         metrics.histogram("ballast_ledger_frame_accept_seconds", "Frame built to read back accepted"),
-        metrics.counter("ballast_ledger_alerts_total", "Alerts in the journal", ["alert"]),
+        alerts,
     )
 
 

@@ -99,10 +99,10 @@ class JournalFeed:
         outcome = feed.rule.take(offset=offset, value=value, headers=headers)
         written_ns = stamp(dict(headers), "wall_ns")
         feed.reading.took(offset=offset, appended_ms=written_ns // MS_NS or feed.reading.appended_ms)
+        feed.reading.judged(outcome, is_history=False)
         if isinstance(outcome, AcceptedFrame):
             self._risk.take_journal(partition, outcome)
             if written_ns:
-                feed.reading.accepted_ms = written_ns // MS_NS
                 self._readings.journal_lag(partition, max(0.0, (time.time_ns() - written_ns) / 1e9))
 
     def _begin(self, partition: int) -> _Feed:

@@ -1,0 +1,1 @@
+"""Dashboards, and the monitoring operator's objects, generated from the same rules that Prometheus reads."""
