@@ -7,12 +7,14 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from ballast.api.v1 import risk_pb2_grpc
 from libs.common import rpc
 from libs.common.commands import CommandSender
+from libs.common.config import load_parameters
 from libs.common.service import ServiceContext, main
 from services.risk_evaluation.adapters.faust_app import build_app, end_of
 from services.risk_evaluation.adapters.journal import JournalFeed
@@ -20,8 +22,10 @@ from services.risk_evaluation.adapters.logs import follow_control, follow_marks
 from services.risk_evaluation.adapters.meters import Meters
 from services.risk_evaluation.adapters.outlet import KafkaOutlet
 from services.risk_evaluation.adapters.service import RiskApi
+from services.risk_evaluation.app.dry_run import DryRuns
 from services.risk_evaluation.app.risk import Risk
-from services.risk_evaluation.domain.model import build_model
+from services.risk_evaluation.app.shadow import Shadow
+from services.risk_evaluation.domain.model import Model, build_model
 from services.risk_evaluation.settings import Settings
 
 NAME = "risk_evaluation"
@@ -39,13 +43,15 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.watch.checks("I9", "I13")
     session, meters = secrets.token_bytes(16), Meters(context.metrics)
     outlet = await _outlet(context, client_id=client_id, session=session, meters=meters)
+    model = build_model(context.parameters)
     risk = Risk(
-        model=build_model(context.parameters),
+        model=model,
         session=session,
         loaded_hash=context.loaded.hash,
         outlet=outlet,
         readings=meters,
         now_ns=time.monotonic_ns,
+        after_marks=_after_marks(context, model, outlet),
     )
     control = follow_control(
         risk=risk,
@@ -76,12 +82,29 @@ async def build(context: ServiceContext[Settings]) -> None:
         watch=context.watch,
     )
     server = rpc.server()
-    risk_pb2_grpc.add_RiskServiceServicer_to_server(RiskApi(risk), server)
+    risk_pb2_grpc.add_RiskServiceServicer_to_server(RiskApi(risk, DryRuns(risk, context.parameters)), server)
     port = rpc.bind(server, host=settings.grpc_host, port=settings.grpc_port)
     await server.start()
     context.on_stop(partial(server.stop, 0.5), "grpc")
     _LOG.info("risk served", extra={"grpc_port": port})
     await _start_app(context, feed)
+
+
+def _after_marks(context: ServiceContext[Settings], model: Model, outlet: KafkaOutlet) -> Callable[[Risk], None]:
+    directory = context.settings.shadow_config_directory
+    if directory is None:
+        return lambda risk: None
+    loaded = load_parameters(directory)
+    shadow = Shadow(
+        loaded,
+        live=model,
+        parameters=context.parameters,
+        every=context.settings.shadow_every_frames,
+        publish=outlet.put_shadow,
+        spawn=context.spawn,
+    )
+    _LOG.info("shadow margins on", extra={"parameters": loaded.hash})
+    return shadow.after_marks
 
 
 async def _outlet(context: ServiceContext[Settings], *, client_id: str, session: bytes, meters: Meters) -> KafkaOutlet:

@@ -10,10 +10,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
+from ballast.events.v1 import risk_pb2
 from libs.common.codec import headers, start_producer
 from libs.common.commands import CommandSender
 from libs.common.errors import Fault
-from libs.common.topics import MARGIN
+from libs.common.topics import MARGIN, SHADOW
 from libs.common.validity import Action, ValidityClass, permits
 from services.risk_evaluation.app.ports import Output
 
@@ -78,6 +79,16 @@ class KafkaOutlet:
         )
         published.add_done_callback(lambda done: self._published(done, output))
 
+    async def put_shadow(self, frame: risk_pb2.ShadowFrame) -> None:
+        """Returns when the frame is with the producer."""
+        if self._producer is None:
+            return
+        value, named = frame.SerializeToString(), headers(wall_ns=time.time_ns())
+        published: asyncio.Future[Any] = await self._producer.send(
+            SHADOW.name, value, partition=frame.partition, headers=named
+        )
+        published.add_done_callback(_seen)
+
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -90,6 +101,12 @@ class KafkaOutlet:
             self._on_failed(Fault(f"margin of partition {output.partition} not published: {error!r}"))
         elif output.on_marks:
             self._on_published((time.time_ns() - output.received_wall_ns) / 1e9)
+
+
+def _seen(done: asyncio.Future[Any]) -> None:
+    # Nothing is decided on a shadow: a lost frame is no reason to stop.
+    if not done.cancelled() and (error := done.exception()) is not None:
+        _LOG.warning("shadow margins not published", extra={"error": repr(error)})
 
 
 def decides_on_unusable_mark(output: Output) -> bool:

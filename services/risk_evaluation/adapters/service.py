@@ -9,8 +9,10 @@ import grpc
 
 from ballast.api.v1 import risk_pb2, risk_pb2_grpc
 from ballast.types.v1 import ledger_pb2
+from libs.common.errors import ConfigurationError
 from libs.common.ids import partition_of
 from libs.common.rpc import abort_refusal
+from services.risk_evaluation.app.dry_run import DryRuns
 from services.risk_evaluation.app.partition import PartitionRisk
 from services.risk_evaluation.app.questions import Refused, explain, what_if
 from services.risk_evaluation.app.risk import Behind, Risk
@@ -25,8 +27,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RiskApi(risk_pb2_grpc.RiskServiceServicer):
     """Answers from the live book."""
 
-    def __init__(self, risk: Risk) -> None:
+    def __init__(self, risk: Risk, dry_runs: DryRuns) -> None:
         self._risk = risk
+        self._dry_runs = dry_runs
 
     async def Explain(self, request: risk_pb2.ExplainRequest, context: Context) -> risk_pb2.ExplainResponse:
         """The margin of one account now, explained."""
@@ -45,6 +48,16 @@ class RiskApi(risk_pb2_grpc.RiskServiceServicer):
             await abort_refusal(context, refused.refusal, str(refused))
         except OutOfRange as error:
             await abort_refusal(context, ledger_pb2.REFUSAL_QUANTITY_OUT_OF_RANGE, str(error))
+
+    async def DryRun(self, request: risk_pb2.DryRunRequest, context: Context) -> risk_pb2.DryRunResponse:
+        """What another parameter set would do to the live book."""
+        try:
+            return await self._dry_runs.answer(request)
+        except ConfigurationError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Behind as behind:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"Behind: {behind}")
+        raise AssertionError("abort returned")  # grpc's stub says it may
 
     async def _partition(self, account: int, at_least: int, context: Context) -> PartitionRisk:
         wait = _wait_seconds(context.time_remaining())

@@ -58,6 +58,10 @@ class Market:
             self._prices = price_book(self._model, self._marks)
         return self._prices
 
+    def prices_under(self, model: Model) -> Prices:
+        """The same marks as another model prices them, without funding."""
+        return price_book(model, self._marks)
+
 
 @dataclass(slots=True)
 class Control:

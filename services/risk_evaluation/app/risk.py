@@ -26,6 +26,7 @@ class Risk:
         session: 16 random bytes, new for each process.
         loaded_hash: of the parameter set `model` was built from; nothing is judged until it is the one in force.
         now_ns: monotonic wall clock.
+        after_marks: told once the margins of a marks frame are out.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Risk:
         outlet: Outlet,
         readings: Readings,
         now_ns: Callable[[], int],
+        after_marks: Callable[[Risk], None] = lambda risk: None,
     ) -> None:
         self.model = model
         self.market = Market(model)
@@ -48,6 +50,7 @@ class Risk:
         self._outlet = outlet
         self._readings = readings
         self._now_ns = now_ns
+        self._after_marks = after_marks
         self._frames: deque[tuple[AcceptedFrame, int, bool]] = deque()
         self._marks_caught_up = False
         self._everything = False
@@ -169,6 +172,8 @@ class Risk:
             risk = self.partitions[partition]
             output = risk.on_marks(self.market, self.control, now_ns=self._now_ns())
             await self._let_out(risk, replace(output, on_marks=on_marks))
+        if on_marks:
+            self._after_marks(self)
 
     async def _let_out(self, risk: PartitionRisk, output: Output) -> None:
         self._readings.partition(risk.partition, by_state=risk.by_state, sequence=risk.fold.sequence)
@@ -196,3 +201,16 @@ class Risk:
         if partition not in self.live:
             raise Behind(f"partition {partition} is not served here any more")
         return self.partitions[partition]
+
+    async def judged_now(self) -> list[PartitionRisk]:
+        """Every partition served here, between two turns.
+
+        Raises:
+            Behind: there is none, or no mark or parameter set yet.
+        """
+        async with self._folded:
+            if not self.live:
+                raise Behind("no partition is served here now")
+            if not self._may_judge:
+                raise Behind("no marks, or no parameters in force yet")
+            return [self.partitions[one] for one in sorted(self.live)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ballast.events.v1 import chain_pb2, commands_pb2, control_pb2, journal_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
@@ -117,11 +117,19 @@ class Screen:
 class Desk:
     """A worker with partition 0 alive, marks and control under the test's hand."""
 
-    def __init__(self, *, live: bool = True, caught_up: bool = True, in_force: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        live: bool = True,
+        caught_up: bool = True,
+        in_force: bool = True,
+        model: Model | None = None,
+        after_marks: Callable[[Risk], None] = lambda risk: None,
+    ) -> None:
         self.screen = Screen()
         self.now_ns = 0
         self.fingerprint = Fingerprint()
-        self.model: Model = build_model(parameters(risk(BTC), risk(ETH)))
+        self.model: Model = model or build_model(parameters(risk(BTC), risk(ETH)))
         self.risk = Risk(
             model=self.model,
             session=SESSION,
@@ -129,6 +137,7 @@ class Desk:
             outlet=self.screen,
             readings=self.screen,
             now_ns=lambda: self.now_ns,
+            after_marks=after_marks,
         )
         self._journal = self._marks = 0
         if live:
