@@ -87,6 +87,11 @@ class Draft:
         """(account, asset) whose cash this command has moved, in order."""
         return list(self._touched)
 
+    @property
+    def accounts_moved(self) -> list[int]:
+        """Accounts with a line that this command has moved, in order."""
+        return list(self._of_account)
+
     # writing
 
     def new_id(self) -> int:

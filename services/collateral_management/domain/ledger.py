@@ -71,6 +71,9 @@ def _decide(
                 for account, asset in draft.cash_touched:
                     if system_kind(account) is None:
                         money.straighten(draft, account, asset)
+                for account in draft.accounts_moved:
+                    if system_kind(account) is None:
+                        orders.cancel_what_no_longer_reduces(draft, account)
                 result = _small_enough(draft) or result
         except InvariantBroken:
             raise

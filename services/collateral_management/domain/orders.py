@@ -94,6 +94,19 @@ def reducing_room(draft: Draft, account: int, instrument: Instrument, *, side: m
     return mul_div_down(cash, 1, instrument.base_units_per_lot)
 
 
+def cancel_what_no_longer_reduces(draft: Draft, account: int) -> None:
+    """Cancels reduce-only orders beyond what is left to reduce: they were let out without the margin of new risk."""
+    wanted: dict[tuple[int, market_pb2.Side], int] = {}
+    for order in (draft.order(one.order) or one for one in draft.state.orders_of(account)):
+        instrument = draft.context.parameters.instrument(order.instrument)
+        if not order.reduce_only or order.episode or order.state not in LIVE or instrument is None:
+            continue
+        key = (order.instrument, order.side)
+        wanted[key] = wanted.get(key, 0) + order.remaining
+        if wanted[key] > reducing_room(draft, account, instrument, side=order.side):
+            cancel(draft, order, reason=words.REFUSAL_NOT_REDUCING)
+
+
 def cancel_order(draft: Draft, body: commands_pb2.CancelOrder, sender: commands_pb2.Principal) -> int | Refused:
     """Id of the order: voided at once while reserved, cancelling once it is out."""
     refused = owned(draft, body.account, sender)

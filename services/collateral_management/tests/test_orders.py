@@ -104,7 +104,9 @@ def test_an_overfill_is_posted_whole_with_an_alert(story: Story) -> None:
     assert (state_of(story, order), story.balance(account, BTC_PERP, LOTS)) == ("FILLED", 12)
 
 
-@pytest.mark.parametrize(("lots", "price"), [(0, PRICE), (-1, PRICE), (1, 0), (1, -1)])
+@pytest.mark.parametrize(
+    ("lots", "price"), [(0, PRICE), (-1, PRICE), (1, 0), (1, -1), (10**6 + 1, PRICE), (1, 10**9 + 1)]
+)
 def test_an_impossible_fill_moves_nothing(story: Story, lots: int, price: int) -> None:
     account = story.account(usd=1_000)
     order = story.order(account, BUY, 10, PRICE)
@@ -220,3 +222,28 @@ def test_a_late_fill_takes_the_funding_of_its_execution(story: Story) -> None:
     assert story.balance(account, USD) == 1_000 * DOLLAR
     story.trade(account, SELL, 6, PRICE)
     assert story.balance(account, USD) == 1_000 * DOLLAR - 42
+
+
+def test_a_reducing_order_does_not_outlive_the_position_it_reduces(story: Story) -> None:
+    account = story.account(usd=100_000)
+    story.trade(account, BUY, 10, PRICE)
+    resting = [story.order(account, SELL, lots, 2 * PRICE, reduce_only=True) for lots in (4, 6)]
+    story.trade(account, SELL, 5, PRICE)
+    assert [state_of(story, one) for one in resting] == ["RELEASED", "CANCELLING"]
+    story.fill(resting[0], 4, 2 * PRICE)
+    assert [state_of(story, one) for one in resting] == ["FILLED", "CANCELLING"]
+    story.verify()
+
+
+def test_coins_that_leave_take_their_reducing_order_along(story: Story) -> None:
+    account = story.account(btc=1)
+    resting = story.order(account, SELL, 1_000, 2 * PRICE, instrument=BTC_SPOT, reduce_only=True)
+    story.do("withdraw", account=account, asset=BTC, units=1)
+    assert state_of(story, resting) == "CANCELLING"
+
+
+def test_a_fill_beyond_its_limit_is_posted_with_an_alert(story: Story) -> None:
+    account = story.account(usd=1_000)
+    for side, price in ((BUY, PRICE + 1), (SELL, PRICE - 1)):
+        order = story.order(account, side, 1, PRICE)
+        assert alerts(story.fill(order, 1, price)) == ["off_limit"]
