@@ -167,6 +167,9 @@ def _fill(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderReport
         return
     if body.lots > order.remaining or order.state not in LIVE:
         draft.alert("overfill", account=order.account, detail=f"{body.lots} lots against {order.remaining} open")
+    is_worse = body.price > order.limit_price if order.side == market_pb2.SIDE_BUY else body.price < order.limit_price
+    if is_worse:
+        draft.alert("off_limit", account=order.account, detail=f"filled at {body.price}, limit {order.limit_price}")
     fee = _liquidation_fee(draft, order, instrument, body)
     _record_fill(draft, order, body, fee=fee)
     if order.state in LIVE:
@@ -182,7 +185,10 @@ def _post_trade(
 ) -> Instrument | None:
     """Posts a trade and the venue's fee; returns the instrument, None when there can be no such trade."""
     instrument = draft.context.parameters.instrument(order.instrument)
-    if instrument is None or body.lots <= 0 or body.price <= 0:
+    # No order is larger or priced higher: posted to a client, one such report could cost more than there is.
+    if instrument is None or not (
+        0 < body.lots <= instrument.max_order_lots and 0 < body.price <= instrument.max_price
+    ):
         draft.alert("impossible_fill", account=order.account, detail=f"{body.lots} lots at {body.price}")
         return None
     traded = body.lots if order.side == market_pb2.SIDE_BUY else -body.lots

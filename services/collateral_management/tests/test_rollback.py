@@ -39,7 +39,7 @@ def test_a_fact_beyond_63_bits_is_parked_and_its_stream_goes_on(story: Story) ->
     account = story.account(usd=10)
     order = story.order(account, BUY, 5, 100)
     before = held(story)
-    parked = story.fill(order, 1, 2**61, fee=2**62)
+    parked = story.fill(order, 1, 100, fee=-(2**63))
     assert (parked.refusal, alerts(parked)) == (0, ["fact_in_suspense"])
     assert all(word in parked.effects[0].alert.detail for word in ("venue/north/1", "INTERNAL"))
     assert held(story) == before
