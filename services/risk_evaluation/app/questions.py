@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from ballast.api.v1 import risk_pb2 as api
 from ballast.events.v1 import risk_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import BallastError
+from libs.common.units import PPM
 from libs.common.validity import Action, ValidityClass, permits
 from services.risk_evaluation.app.fold import COLUMNS
 from services.risk_evaluation.app.frames import margin_frame
@@ -15,6 +17,7 @@ from services.risk_evaluation.app.market import Control, Market
 from services.risk_evaluation.app.partition import PartitionRisk
 from services.risk_evaluation.domain.columns import Column
 from services.risk_evaluation.domain.explanation import contributions
+from services.risk_evaluation.domain.haircuts import haircut_table
 from services.risk_evaluation.domain.margin import Margins, evaluate, line_values
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
@@ -23,6 +26,7 @@ from services.risk_evaluation.domain.whatif import Candidate, Trade, evaluate_ca
 CANDIDATES_MAX = 1_000
 TRADES_MAX = 64
 LOTS_MAX = 2**40
+HAIRCUT_VALUES = tuple(PPM * 10**power for power in (4, 5, 6, 7, 8))  # 10^-6 USD
 
 
 class Refused(BallastError):
@@ -53,6 +57,8 @@ def explain(model: Model, risk: PartitionRisk, market: Market, control: Control,
         answer.contributions.add(
             contingency=contingency, underlying=part.underlying, maintenance=part.maintenance, initial=part.initial
         )
+    held: dict[int, int] = {one.id: int(book.net_units[column, position]) for column, one in enumerate(model.assets)}
+    answer.haircuts.extend(_haircuts(model, prices, held))
     attributes = risk.fold.book.accounts.get(account)
     may_leave = permits(ValidityClass(frame.validity[0]), Action.WITHDRAWAL) and not (
         attributes and attributes.restricted
@@ -145,6 +151,25 @@ def _lines(model: Model, prices: Prices, risk: PartitionRisk, account: int) -> S
             value = int(units * float(prices.unit[at]) // 1)
         out.append(api.LineValue(symbol=symbol, kind=kind, balance=balance, value=value))
     return out
+
+
+def _haircuts(model: Model, prices: Prices, held: Mapping[int, int]) -> Iterator[api.Haircut]:
+    """Of each asset held that can move: at the size held, then at round sizes."""
+    for asset, units in held.items():
+        column = model.asset_column[asset]
+        unit = float(prices.unit[column])
+        if units <= 0 or unit <= 0.0 or column not in model.risky:
+            continue
+        sizes = [units, *(max(1, int(value / unit)) for value in HAIRCUT_VALUES)]
+        for one in haircut_table(model, prices, asset=asset, sizes=sizes):
+            yield api.Haircut(
+                asset=asset,
+                value=round(one.value),
+                haircut_ppm=min(PPM, math.ceil(one.haircut * PPM)),
+                scan_ppm=math.ceil(one.scan * PPM),
+                add_on_ppm=math.ceil(one.add_on * PPM),
+                scenario=one.scenario,
+            )
 
 
 def _has_variation(risk: PartitionRisk, account: int, instrument: int) -> bool:

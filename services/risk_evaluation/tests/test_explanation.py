@@ -6,15 +6,19 @@ import pytest
 from hypothesis import given
 
 from ballast.api.v1 import risk_pb2 as api
+from ballast.types.v1 import ledger_pb2
+from services.risk_evaluation.app.questions import HAIRCUT_VALUES, explain
 from services.risk_evaluation.domain.explanation import Contingency, Contribution, contributions
 from services.risk_evaluation.domain.margin import Margins
 from services.risk_evaluation.domain.model import build_model
+from services.risk_evaluation.tests.hand import Desk, attributes, order, posting
 from services.risk_evaluation.tests.test_margin_properties import MODEL, Given, Marks, at_marks, books, fill
 from services.risk_evaluation.tests.world import (
     BTC,
     BTC_PERP,
     COIN,
     DOLLAR,
+    ETH,
     USD,
     Book,
     account,
@@ -78,3 +82,36 @@ def test_what_the_multiple_of_maintenance_asks_is_named() -> None:
     model = build_model(parameters(risk(BTC, initial_horizon_s=21_600), rho=1_500_000))
     found, margins = explained(Book(model).cash(BTC, COIN), marks())
     assert of(found, Contingency.MAINTENANCE_MULTIPLE)[1] == pytest.approx(margins.initial_margin[0] / 3, rel=1e-9)
+
+
+async def test_an_explanation_carries_what_the_number_stands_on_and_sums_to_it() -> None:
+    desk = Desk()
+    cash = posting(account(), BTC, ledger_pb2.LINE_KIND_CASH, 7 * COIN)
+    await desk.journal(attributes(account()), cash, order(1, 2))
+    await desk.marks()
+    partition, market, control = desk.risk.partitions[0], desk.risk.market, desk.risk.control
+    answer = explain(desk.model, partition, market, control, account())
+    margin = answer.margin
+    assert sum(one.maintenance for one in answer.contributions) == margin.maintenance_margin[0]
+    assert sum(one.initial for one in answer.contributions) == margin.initial_margin[0]
+    assert (margin.journal_sequence, margin.mark_sequence, margin.control_sequence) == (1, 1, 7)
+    assert answer.worst_scenario
+    published = desk.screen.frames[-1]
+    assert published.initial_margin == margin.initial_margin
+    assert published.scan_loss == margin.scan_loss
+
+
+async def test_the_haircut_at_the_size_held_is_the_initial_margin_of_the_asset_alone() -> None:
+    desk = Desk(model=build_model(parameters(risk(BTC, half_spread=1_000, impact=50_000), risk(ETH))))
+    held = [posting(account(), BTC, ledger_pb2.LINE_KIND_CASH, 7 * COIN)]
+    held.append(posting(account(), USD, ledger_pb2.LINE_KIND_CASH, DOLLAR))
+    await desk.journal(attributes(account()), *held)
+    await desk.marks()
+    answer = explain(desk.model, desk.risk.partitions[0], desk.risk.market, desk.risk.control, account())
+    own, *sizes = answer.haircuts  # dollars cannot move
+    assert (own.asset, own.value) == (BTC, 420_000 * DOLLAR)
+    assert own.haircut_ppm == pytest.approx(answer.margin.initial_margin[0] * 10**6 / own.value, abs=2)
+    assert own.haircut_ppm == pytest.approx(own.scan_ppm + own.add_on_ppm, abs=2)
+    shares = [one.haircut_ppm for one in sizes]
+    assert shares == sorted(shares)
+    assert len(set(shares)) == len(HAIRCUT_VALUES)
