@@ -1,0 +1,1 @@
+"""Tests of the conformance runner, on cases written for them."""
