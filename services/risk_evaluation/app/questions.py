@@ -55,7 +55,11 @@ def explain(model: Model, risk: PartitionRisk, market: Market, control: Control,
     for part in contributions(model, prices, book, margins, row=position):
         contingency = api.Contingency.Name(part.contingency)
         answer.contributions.add(
-            contingency=contingency, underlying=part.underlying, maintenance=part.maintenance, initial=part.initial
+            contingency=contingency,
+            underlying=part.underlying,
+            maintenance=part.maintenance,
+            initial=part.initial,
+            symbol=model.assets[model.asset_column[part.underlying]].symbol if part.underlying else "",
         )
     held: dict[int, int] = {one.id: int(book.net_units[column, position]) for column, one in enumerate(model.assets)}
     answer.haircuts.extend(_haircuts(model, prices, held))
@@ -66,7 +70,7 @@ def explain(model: Model, risk: PartitionRisk, market: Market, control: Control,
     for asset in model.assets:
         if may_leave and columns.line(account, Column.CASH, asset.id) > 0:
             units = free_units(model, prices, columns, account=account, asset=asset.id)
-            answer.free.append(api.FreeUnits(asset=asset.id, units=units))
+            answer.free.append(api.FreeUnits(asset=asset.id, units=units, symbol=asset.symbol))
     return answer
 
 
@@ -169,6 +173,7 @@ def _haircuts(model: Model, prices: Prices, held: Mapping[int, int]) -> Iterator
                 scan_ppm=math.ceil(one.scan * PPM),
                 add_on_ppm=math.ceil(one.add_on * PPM),
                 scenario=one.scenario,
+                symbol=model.assets[column].symbol,
             )
 
 
