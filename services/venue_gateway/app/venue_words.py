@@ -70,7 +70,7 @@ def order_report(
     if instrument is None:
         posted.detail = f"price {report.price[:40]}, fee {report.fee[:40]}, trade {report.trade[:40]}"
         return posted
-    terms = fill_terms(directory, instrument, price=report.price, fee=report.fee)
+    terms = fill_terms(directory, instrument, lots=report.lots, price=report.price, fee=report.fee)
     posted.price, posted.fee_units = terms.price, terms.fee_units
     return posted
 

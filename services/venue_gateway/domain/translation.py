@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ballast.types.v1 import ledger_pb2, market_pb2
-from libs.common.parameters import Asset, Instrument, Venue
-from libs.common.units import Lots, MalformedNumber, Price, Units, from_scaled, from_units, to_scaled, to_units
+from libs.common.parameters import Asset, Instrument, InstrumentKind, Venue
+from libs.common.units import (
+    Lots,
+    MalformedNumber,
+    Price,
+    Units,
+    from_scaled,
+    from_units,
+    mul_div_up,
+    to_scaled,
+    to_units,
+)
 from services.venue_gateway.domain.directory import Directory
 from services.venue_gateway.domain.refusals import Refused
 
@@ -123,17 +133,24 @@ def order_words(side: int, time_in_force: int) -> Refused | None:
     return None
 
 
-def fill_terms(directory: Directory, instrument: Instrument, *, price: str, fee: str) -> FillTerms:
+def fill_terms(directory: Directory, instrument: Instrument, *, lots: int, price: str, fee: str) -> FillTerms:
     """A venue's trade. A fee below zero is a rebate.
 
     Raises:
-        MalformedNumber: price or fee cannot be taken exactly.
+        MalformedNumber: price or fee cannot be taken exactly, or the fee exceeds what was traded.
     """
     settlement = directory.asset_by_id[instrument.settlement]
     units = to_units(fee, settlement.decimals) if fee else Units(0)
     scaled = to_scaled(price, instrument.price_exponent)
     if not 0 < scaled <= instrument.max_price:
         raise MalformedNumber(f"expected a price of {instrument.symbol} within its bounds, was {price!r}")
+    if instrument.kind is InstrumentKind.INVERSE_PERP:
+        traded = mul_div_up(lots, instrument.c_num, instrument.c_den * scaled)
+    else:
+        traded = mul_div_up(lots * scaled, instrument.c_num, instrument.c_den)
+    if abs(units) > traded:  # nobody agreed to that: a person looks before it costs a client more than there is
+        worth = from_units(traded, settlement.decimals)
+        raise MalformedNumber(f"expected a fee of {instrument.symbol} of at most {worth}, was {fee!r}")
     return FillTerms(Price(scaled), units)
 
 

@@ -111,13 +111,21 @@ def test_an_order_without_side_or_time_in_force_is_refused(side: int, time_in_fo
 
 
 def test_a_fill_is_taken_exactly_or_not_at_all() -> None:
-    terms = translation.fill_terms(DIRECTORY, PERP, price="60000.5", fee="0.03")
+    terms = translation.fill_terms(DIRECTORY, PERP, lots=1, price="60000.5", fee="0.03")
     assert (terms.price, terms.fee_units) == (6_000_050, 30_000)
-    assert translation.fill_terms(DIRECTORY, PERP, price="60000", fee="-0.5").fee_units == -500_000
-    assert translation.fill_terms(DIRECTORY, INVERSE, price="60000", fee="0.00000001").fee_units == 1
+    assert translation.fill_terms(DIRECTORY, PERP, lots=1, price="60000", fee="-0.5").fee_units == -500_000
+    assert translation.fill_terms(DIRECTORY, INVERSE, lots=1, price="60000", fee="0.00000001").fee_units == 1
     for price, fee in (("60000.005", "0"), ("0", "0"), ("1", "0.0000001"), ("x", "0"), ("20000000", "0")):
         with pytest.raises(MalformedNumber):
-            translation.fill_terms(DIRECTORY, PERP, price=price, fee=fee)
+            translation.fill_terms(DIRECTORY, PERP, lots=1, price=price, fee=fee)
+
+
+def test_a_fee_above_the_trade_is_not_taken() -> None:
+    for one, fee, beyond in ((PERP, "120", "120.000001"), (INVERSE, "0.00003334", "0.00003335")):
+        assert translation.fill_terms(DIRECTORY, one, lots=2, price="60000", fee=fee).fee_units
+        for sign in ("", "-"):
+            with pytest.raises(MalformedNumber, match="at most"):
+                translation.fill_terms(DIRECTORY, one, lots=2, price="60000", fee=sign + beyond)
 
 
 def test_a_side_of_a_book_is_best_first_and_positive() -> None:
