@@ -22,7 +22,7 @@ class Supervisor:
     Args:
         new_owner: makes an owner of a partition, new for each try.
         on_broken: told the number of an invariant that stopped a partition.
-        on_bug: told what none of the tasks expects: the process ends and begins anew.
+        on_bug: told what none of the tasks expects, or the last of too many faults: the process ends and begins anew.
         jitter: spreads the tries of instances that race.
     """
 
@@ -91,6 +91,10 @@ class Supervisor:
             except Fault as fault:
                 faults += 1
                 _LOG.warning("partition failed", extra={"partition": partition, "why": str(fault), "faults": faults})
+                if (
+                    faults >= FAULTS_MAX
+                ):  # the process begins anew: down for good, a broker's restart would end the house
+                    raise
             except InvariantBroken as broken:
                 if self._on_broken is not None:
                     self._on_broken(broken.number)
@@ -100,9 +104,6 @@ class Supervisor:
                     extra={"partition": partition, "invariant": broken.number, "why": str(broken)},
                     exc_info=broken,
                 )
-                return
-            if faults >= FAULTS_MAX:
-                condition.set(False, f"{faults} faults in a row")
                 return
             if not stopping.is_set():
                 await asyncio.sleep(BACKOFF_SECONDS * (1 + self._jitter.random()))
