@@ -19,10 +19,10 @@ RUN --mount=type=secret,id=ca \
     python3 tools/images/pins.py "${SERVICE}" > service.lock; \
     python3 tools/images/pins.py --own-only build > build.lock; \
     python3 -m venv tooling; \
-    python3 -m venv --without-pip /opt/ballast; \
+    python3 -m venv --without-pip /ballast; \
     tooling/bin/pip install --no-compile -r build.lock; \
-    tooling/bin/pip --python /opt/ballast/bin/python install --no-compile -r service.lock; \
-    tooling/bin/pip --python /opt/ballast/bin/python check; \
+    tooling/bin/pip --python /ballast/bin/python install --no-compile -r service.lock; \
+    tooling/bin/pip --python /ballast/bin/python check; \
     tooling/bin/python -m tools.proto
 COPY libs /build/libs
 COPY services/__init__.py /build/services/
@@ -37,14 +37,15 @@ ARG SERVICE
 RUN rm -rf /usr/lib/python3*/ensurepip /usr/lib/python3/dist-packages/pip* /usr/share/python-wheels \
         /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/* /usr/local/bin/pip* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ballast
-COPY --from=build /opt/ballast /opt/ballast
-ENV PYTHONPATH=/opt/ballast/app:/opt/ballast/app/gen \
+COPY --from=build /ballast /ballast
+ENV PYTHONPATH=/ballast/app:/ballast/app/gen \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    NUMBA_CACHE_DIR=/tmp/numba \
+    TMPDIR=/tmp \
     BALLAST_CONFIG_DIRECTORY=/etc/ballast/config
+ENV NUMBA_CACHE_DIR=${TMPDIR}/numba
 LABEL org.opencontainers.image.title="ballast ${SERVICE}" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 10001:10001
-WORKDIR /opt/ballast/app
-ENTRYPOINT ["/opt/ballast/bin/start"]
+WORKDIR /ballast/app
+ENTRYPOINT ["/ballast/bin/start"]

@@ -26,7 +26,7 @@ _CLAIMS = {
     "runs as an ordinary user": f"import os; print(os.getuid() == os.getgid() == {_USER})",
     "has no capability": "print(int(open('/proc/self/status').read().split('CapEff:')[1].split()[0], 16) == 0)",
     "has a read-only root": "import os; print(bool(os.statvfs('/').f_flag & os.ST_RDONLY))",
-    "owns none of its files": "import os; print(not os.access('/opt/ballast/app', os.W_OK))",
+    "owns none of its files": "import os; print(not os.access('/ballast/app', os.W_OK))",
     "holds no installer": "from importlib.util import find_spec as f; print(not f('pip') and not f('ensurepip'))",
     "holds no compiler": "import shutil; print(not any(map(shutil.which, ('cc', 'gcc', 'make', 'git'))))",
     "holds one service": "import os; print(sum(n[0] != '_' for n in os.listdir('services')) == 1)",
@@ -131,7 +131,7 @@ def _resident_mb(engine: Engine, one: Started) -> float:
 
 def _check_claims(engine: Engine, one: Started) -> None:
     for claim, program in _CLAIMS.items():
-        said = engine.run("exec", one.container, "/opt/ballast/bin/python", "-c", program)
+        said = engine.run("exec", one.container, "/ballast/bin/python", "-c", program)
         if said != "True":
             raise ImageFault(f"{one.service}: expected that it {claim}, was {said or 'nothing'}")
 
