@@ -9,6 +9,7 @@ from ballast.events.v1 import journal_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from libs.common.ids import system_kind
+from libs.common.parameters import InstrumentKind
 from libs.common.units import INDEX_ONE, mul_div_up
 from tools.reconcile.checks.check import Watch, where
 from tools.reconcile.records import JournalFrame, key_of
@@ -117,9 +118,20 @@ class HealthyKeepsCollateral(Watch):
             asset
             for asset in sorted({asset for asset, _ in lines})
             if _change_15(asset, lines, self._indices.get((frame.partition, asset), ones)) < 0
+            and not (outcome.command == "resolve_shortfall" and self._is_dust(account, asset, lines))
         ]
         if lost or any(delta for (_, kind), delta in lines.items() if kind == _LOTS):
             self.findings.add(f"{where(frame)}: {outcome.command} takes assets {lost} from account {account}")
+
+    def _is_dust(self, account: int, asset: int, lines: Mapping[tuple[int, int], int]) -> bool:
+        """Coins below one lot, which no order of the account's episode could sell, go with the debt."""
+        lots = [
+            one.base_units_per_lot
+            for one in self.world.parameters.instruments
+            if one.kind is InstrumentKind.SPOT and one.underlying == asset
+        ]
+        taken = -lines.get((asset, ledger_pb2.LINE_KIND_CASH), 0)
+        return account in self._episodes.values() and any(0 < taken < one for one in lots)
 
     def _owner(self, frame: JournalFrame, outcome: journal_pb2.Outcome, account: int, book: PartitionBook) -> None:
         attributes = book.accounts.get(account)

@@ -260,12 +260,13 @@ class Story:
         )
 
 
-def honest(*, crash: ValidityClass = ValidityClass.DEGRADED, closed: bool = True) -> Story:
+def honest(*, crash: ValidityClass = ValidityClass.DEGRADED, closed: bool = True, dust: int = 0) -> Story:
     """Lending, trading on margin, a withdrawal, interest, settlement, a crash: one account saved, one closed out.
 
     Args:
         crash: class of the marks in the crash.
         closed: the second episode is closed.
+        dust: units of BTC below one lot on the account that is closed out.
     """
     story = Story()
     story.mark(1_500_000, hours=1)
@@ -279,6 +280,8 @@ def honest(*, crash: ValidityClass = ValidityClass.DEGRADED, closed: bool = True
         story.account("carol", btc=3),
     )
     story.trade("alice", alice, BUY, 2_000, 1_500_100, instrument=PERP)
+    if dust:
+        story.send("confirm_deposit", account=bob, asset=BTC, units=dust)
     story.trade("bob", bob, BUY, 1_000, 1_500_200, instrument=SPOT)  # 9,000 USD of it borrowed
     reserved = story.send("withdraw", sender="carol", account=carol, asset=BTC, units=COIN, destination="cold").subject
     story.publish()

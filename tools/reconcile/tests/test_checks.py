@@ -11,7 +11,7 @@ from tools.reconcile.checks import CHECKS
 from tools.reconcile.engine import Result, reconcile
 from tools.reconcile.records import Chain, DeadRecord, JournalFrame
 from tools.reconcile.tests.defects import ALONE, DEFECTS, ledger_writes_another_fingerprint, refold
-from tools.reconcile.tests.story import Story, honest
+from tools.reconcile.tests.story import BTC, Story, honest
 
 
 def _findings(result: Result) -> dict[str, list[str]]:
@@ -23,6 +23,18 @@ def test_an_honest_run_passes() -> None:
     assert _findings(result) == {}
     assert result.ok
     assert result.findings.keys() == {*CHECKS, "episodes", "dead letters"}
+
+
+def test_dust_that_no_order_could_sell_goes_with_the_debt() -> None:
+    assert _findings(honest(dust=99_999).reconcile()) == {}
+    story = honest()
+    outcome = next(one for frame in story.frames for one in frame.body.outcomes if one.command == "resolve_shortfall")
+    bob = next(effect.waterfall.account for effect in outcome.effects if effect.HasField("waterfall"))
+    whole_lot = journal_pb2.Posting(
+        account=bob, asset=BTC, kind="LINE_KIND_CASH", delta=-100_000, balance=-100_000, version=99
+    )
+    outcome.effects.add().posting.CopyFrom(whole_lot)
+    assert "I10" in story.reconcile().broken
 
 
 @pytest.mark.parametrize(("number", "defect"), DEFECTS, ids=[defect.__name__ for _, defect in DEFECTS])
