@@ -8,6 +8,7 @@ import numpy.typing as npt
 from libs.common.errors import invariant
 
 F8 = npt.NDArray[np.float64]
+I4 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int64]
 U1 = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -1,0 +1,127 @@
+"""Margins of a whole book, kept current: the fast kernel for most accounts, the full one where it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from libs.common.errors import invariant
+from services.risk_evaluation.domain.arrays import EXACT_USD6_MAX, F8, I8, U1
+from services.risk_evaluation.domain.columns import BookRows
+from services.risk_evaluation.domain.lines import quantities, still_money
+from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.prices import Prices
+from services.risk_evaluation.domain.sweep.arena import Arena
+from services.risk_evaluation.domain.sweep.entities import (
+    ACCOUNTS_MAX,
+    OrderTable,
+    order_table,
+    scratch,
+    sweep_entities,
+)
+from services.risk_evaluation.domain.sweep.kernel import sweep
+from services.risk_evaluation.domain.sweep.layout import KernelTable, kernel_table
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """What the kernels publish: (accounts,) each, 10^-6 USD; the fields as in `Margins`."""
+
+    equity: I8
+    initial_margin: I8
+    maintenance_margin: I8
+    equity_for_new_risk: I8
+    worst_scenario: U1
+    state: U1
+    emitted: I8 = field(repr=False)
+
+    @classmethod
+    def of(cls, accounts: int) -> Standings:
+        """Room for so many accounts, of no state yet."""
+        a, b, c, d, emitted = (np.zeros(accounts, dtype=np.int64) for _ in range(5))
+        return cls(a, b, c, d, np.zeros(accounts, dtype=np.uint8), np.zeros(accounts, dtype=np.uint8), emitted)
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return sum(int(getattr(self, name).nbytes) for name in type(self).__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which accounts the fast kernel may take.
+
+    Args:
+        alone: accounts without orders whose entity has no other. members_start, members: the rest by entity.
+    """
+
+    alone: I8
+    members_start: I8
+    members: I8
+
+
+def split(entity: I8, has_orders: Sequence[bool] | U1) -> Split:
+    """The split of a book; accounts of an entity in their order.
+
+    Args:
+        entity: (accounts) number of the entity. has_orders: (accounts).
+    """
+    accounts = np.arange(entity.shape[0])
+    if not entity.shape[0]:
+        return Split(accounts, np.zeros(1, dtype=np.int64), accounts)
+    size = np.bincount(entity)
+    ordered = np.bincount(entity, weights=np.asarray(has_orders, dtype=np.float64)) > 0.0
+    needs_all = (size[entity] > 1) | ordered[entity]
+    rest = accounts[needs_all]
+    rest = rest[np.argsort(entity[rest], kind="stable")]
+    begins = np.flatnonzero(np.diff(entity[rest], prepend=-1))
+    start = np.append(begins, rest.shape[0]).astype(np.int64)
+    invariant(not begins.shape[0] or int(np.diff(start).max()) <= ACCOUNTS_MAX, "I8", "too many accounts in an entity")
+    return Split(accounts[~needs_all], start, rest)
+
+
+def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8, out: Standings) -> int:
+    """Margins of accounts alone; returns how many states changed. Raises InvariantBroken (I8) where floats drift."""
+    emits, top = sweep(
+        chosen, arena.start, arena.count, arena.index, arena.quantity, money, table.rows, table.single, table.bucket,
+        table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
+        table.widths.maintenance, *table.shapes, out.equity, out.initial_margin, out.maintenance_margin,
+        out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted,
+    )  # fmt: skip
+    invariant(top < EXACT_USD6_MAX, "I8", "expected |value| below 2^53 in 10^-6 USD")
+    return int(emits)
+
+
+def run_entities(arena: Arena, money: F8, table: KernelTable, orders: OrderTable, which: Split, out: Standings) -> int:
+    """Margins of the members of a split; as `run_alone`."""
+    emits, top = sweep_entities(
+        which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money, table.rows,
+        table.bucket, table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
+        table.widths.maintenance, *table.shapes, orders.start, orders.bucket, orders.instrument, orders.lots,
+        orders.paid, orders.fee, orders.notional, orders.rows, out.equity, out.initial_margin, out.maintenance_margin,
+        out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted, *scratch(table),
+    )  # fmt: skip
+    invariant(top < EXACT_USD6_MAX, "I8", "expected |value| below 2^53 in 10^-6 USD")
+    return int(emits)
+
+
+def arena_of(model: Model, book: BookRows) -> Arena:
+    """The arena of a book."""
+    held = quantities(model, book).T
+    of, index = np.nonzero(held)
+    return Arena.of(lines=held.shape[1], accounts=book.rows, of=of, index=index, quantity=held[of, index])
+
+
+def standings(model: Model, prices: Prices, book: BookRows) -> Standings:
+    """Margins of a book, from nothing."""
+    out, table = Standings.of(book.rows), kernel_table(model, prices)
+    arena, money = arena_of(model, book), still_money(model, prices, book)
+    has_orders = np.zeros(book.rows, dtype=np.uint8)
+    has_orders[book.orders.row] = 1
+    which = split(book.entity, has_orders)
+    run_alone(arena, money, table, which.alone, out)
+    if which.members.shape[0]:
+        run_entities(arena, money, table, order_table(model, prices, table, book), which, out)
+    return out

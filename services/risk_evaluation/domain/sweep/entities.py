@@ -1,0 +1,281 @@
+"""The kernel for what one account alone does not decide: open orders, and add-ons that an entity's accounts share.
+
+The same sums in the same order as `kernel.sweep`, twice over the lines: notionals of all accounts of an entity first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from services.risk_evaluation.domain.arrays import F8, I4, I8, U1
+from services.risk_evaluation.domain.columns import BookRows
+from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.prices import Prices
+from services.risk_evaluation.domain.scan import capped_lots
+from services.risk_evaluation.domain.sweep.compiled import compiled
+from services.risk_evaluation.domain.sweep.kernel import (
+    FOUR,
+    bucket_at,
+    byte,
+    cost_of_exit,
+    integer,
+    raised,
+    scans,
+    standing,
+)
+from services.risk_evaluation.domain.sweep.lanes import (
+    aligned,
+    gains,
+    lane,
+    larger,
+    largest,
+    load,
+    minus,
+    plus,
+    sizes,
+    times,
+    worst_pair,
+    zeros,
+)
+from services.risk_evaluation.domain.sweep.layout import (
+    CLAIM,
+    LIQUIDITY_WIDTH,
+    NOTIONAL,
+    SLOW,
+    VALUE,
+    KernelTable,
+    padded,
+)
+
+ACCOUNTS_MAX = 256  # of an entity, docs/architecture.md
+OWN, BUYS, SELLS = range(3)
+BASE, BOUGHT, SOLD = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTable:
+    """Orders by account, then bucket, then order id, and what they trade at the marks in force.
+
+    Args:
+        start: (accounts + 1) first order of each account. bucket, instrument, lots, paid, fee: (orders) bucket, column
+            of the instrument, signed lots that count, price as units of what it is paid in, share of notional.
+        notional: (instruments) of a lot. rows: (instruments · 2 · (initial + tail)) value of a lot, then of a unit of
+            what its price is paid in.
+    """
+
+    start: I8
+    bucket: I8
+    instrument: I8
+    lots: F8
+    paid: F8
+    fee: F8
+    notional: F8
+    rows: F8
+
+
+def order_table(model: Model, prices: Prices, table: KernelTable, book: BookRows) -> OrderTable:
+    """The orders of a book; an order on an asset that never moves is left out, as the scan does."""
+    orders = book.orders
+    position = {asset: number for number, asset in enumerate(model.risky)}
+    of = np.array([position.get(model.asset_column[one.underlying], -1) for one in model.instruments], dtype=np.int64)
+    bucket = of[orders.instrument]
+    sequence = np.lexsort((np.arange(bucket.shape[0]), bucket, orders.row))
+    sequence = sequence[bucket[sequence] >= 0]
+    inverse = np.array([one.settlement == one.underlying for one in model.instruments])[orders.instrument]
+    limit, ratio = orders.limit.astype(np.float64), prices.ratio[orders.instrument]
+    counts = np.bincount(orders.row[sequence], minlength=book.rows)
+    return OrderTable(
+        start=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)]),
+        bucket=bucket[sequence],
+        instrument=orders.instrument[sequence],
+        lots=capped_lots(model, book).astype(np.float64)[sequence],
+        paid=np.where(inverse, -ratio / limit, ratio * limit)[sequence],
+        fee=orders.fee[sequence],
+        notional=prices.order_notional,
+        rows=order_rows(
+            prices.order_value.T, prices.order_settle.T, model.initial_rows, model.stress_rows, table=table
+        ),
+    )
+
+
+def order_rows(value: F8, settle: F8, initial: slice, stresses: slice, *, table: KernelTable) -> F8:
+    """The rows of an order table: (instruments, scenarios) each."""
+    a, _, c = table.widths.lanes
+    rows = aligned(value.shape[0] * 2 * (a + c))
+    lanes = rows.reshape(value.shape[0], 2, a + c)
+    first = a + CLAIM + table.widths.claims
+    for half, of in enumerate((value, settle)):
+        lanes[:, half, :a] = padded(of[:, initial], a)
+        lanes[:, half, first : first + table.widths.stresses] = of[:, stresses]
+    return rows
+
+
+@compiled
+def _order_loss(row: int, rows: F8, shape: tuple[int, ...], settle: int, lots: float, paid: float, fee: float) -> Any:
+    value = load(rows, row, shape)
+    price = times(load(rows, row + settle, shape), paid)
+    charged = times(larger(sizes(value), sizes(price)), abs(lots) * fee)
+    return gains(minus(charged, times(minus(value, price), lots)))
+
+
+@compiled
+def _notionals(
+    account: int, slot: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4, settles: I8,
+    ordinary: int, width: int, tail_at: int, order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8,
+    lot_notional: F8, held: F8, net: F8, size: F8, claim: F8,
+) -> None:  # fmt: skip
+    # Net notional of an account on each bucket it touches, and what its orders would buy and sell there.
+    place, order = start[account], order_start[account]
+    end, last = place + count[account], order_start[account + 1]
+    claim[0], settled, claims = 0.0, 0, settles.shape[0]
+    while place < end or order < last or settled < claims:
+        number = bucket_at(bucket, index, place) if place < end else integer(net.shape[1])
+        if order < last:
+            number = min(number, order_bucket[order])
+        total = 0.0
+        claim[1] = 0.0
+        if settled < claims and number >= ordinary + settled:
+            number = ordinary + settled
+            total = rows[settles[settled] * width + tail_at + NOTIONAL] * claim[0, settled]
+            settled += 1
+        while place < end and bucket_at(bucket, index, place) == number:
+            row = integer(index[place]) * width + tail_at
+            total += rows[row + NOTIONAL] * quantity[place]
+            for each in range(claims):
+                claim[1, each] += rows[row + CLAIM + each] * quantity[place]
+            place += 1
+        for each in range(claims):
+            claim[0, each] += claim[1, each]
+        bought, sold = 0.0, 0.0
+        while order < last and order_bucket[order] == number:
+            notional = lots[order] * lot_notional[order_instrument[order]]
+            bought += max(notional, 0.0)
+            sold += max(-notional, 0.0)
+            order += 1
+        held[slot, OWN, number], held[slot, BUYS, number], held[slot, SELLS, number] = total, bought, sold
+        net[BASE, number] += total
+        size[BASE, number] += abs(total)
+        net[BOUGHT, number] += total + bought
+        size[BOUGHT, number] += abs(total + bought)
+        net[SOLD, number] += total - sold
+        size[SOLD, number] += abs(total - sold)
+
+
+@compiled
+def _shared(liquidity: F8, number: int, own: float, net: float, size: float) -> float:
+    # The entity's cost, shared by size.
+    return cost_of_exit(liquidity, number, net) * (abs(own) / size if size > 0.0 else 0.0)
+
+
+@compiled
+def _sums(
+    account: int, slot: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4,
+    settles: I8, ordinary: int, liquidity: F8, initial: tuple[int, ...], maintenance: tuple[int, ...],
+    tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
+    order_row: F8, held: F8, net: F8, size: F8,
+) -> Any:  # fmt: skip
+    # Sums over the buckets of an account: without its orders, with them, and the add-on of both.
+    b, c = len(initial), len(initial) + len(maintenance)
+    width, claims, settled, half = c + len(tail), settles.shape[0], 0, b + len(tail)
+    place, order = start[account], order_start[account]
+    end, last = place + count[account], order_start[account + 1]
+    joint_i, joint_m, joint_t, own, slower = zeros(initial), zeros(maintenance), zeros(tail), zeros(FOUR), zeros(tail)
+    ordered_i, ordered_t, ordered_own, cost, filled = zeros(initial), zeros(tail), 0.0, 0.0, 0.0
+    while place < end or order < last or settled < claims:
+        number = bucket_at(bucket, index, place) if place < end else integer(net.shape[1])
+        if order < last:
+            number = min(number, order_bucket[order])
+        lost_i, lost_m, lost_t = zeros(initial), zeros(maintenance), zeros(tail)
+        if settled < claims and number >= ordinary + settled:
+            number, row, amount = ordinary + settled, settles[settled] * width, lane(joint_t, CLAIM + settled)
+            lost_i, lost_m = times(load(rows, row, initial), amount), times(load(rows, row + b, maintenance), amount)
+            lost_t = times(load(rows, row + c, tail), amount)
+            settled += 1
+        while place < end and bucket_at(bucket, index, place) == number:
+            row, amount = integer(index[place]) * width, quantity[place]
+            lost_i = plus(lost_i, times(load(rows, row, initial), amount))
+            lost_m = plus(lost_m, times(load(rows, row + b, maintenance), amount))
+            lost_t = plus(lost_t, times(load(rows, row + c, tail), amount))
+            place += 1
+        own, slower = plus(own, gains(worst_pair(lost_i, lost_m))), plus(slower, gains(lost_t))
+        joint_i, joint_m, joint_t = plus(joint_i, lost_i), plus(joint_m, lost_m), plus(joint_t, lost_t)
+        more_i, more_t = zeros(initial), zeros(tail)
+        while order < last and order_bucket[order] == number:
+            row = order_instrument[order] * 2 * half
+            more_i = plus(more_i, _order_loss(row, order_row, initial, half, lots[order], paid[order], fee[order]))
+            more_t = plus(more_t, _order_loss(row + b, order_row, tail, half, lots[order], paid[order], fee[order]))
+            order += 1
+        more_i, more_t = plus(lost_i, more_i), plus(lost_t, more_t)
+        ordered_own += max(largest(more_i), 0.0)
+        ordered_i, ordered_t = plus(ordered_i, more_i), plus(ordered_t, more_t)
+        mine, bought, sold = held[slot, OWN, number], held[slot, BUYS, number], held[slot, SELLS, number]
+        alone = _shared(liquidity, number, mine, net[BASE, number], size[BASE, number])
+        buys = _shared(liquidity, number, mine + bought, net[BOUGHT, number], size[BOUGHT, number])
+        sells = _shared(liquidity, number, mine - sold, net[SOLD, number], size[SOLD, number])
+        cost += alone
+        filled += max(alone, max(buys, sells))
+    return joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled
+
+
+def scratch(table: KernelTable) -> tuple[F8, F8, F8, F8]:
+    """What `sweep_entities` works in: notionals by account, kind and bucket; net and size by variant; claims."""
+    buckets = table.liquidity.shape[0] // LIQUIDITY_WIDTH
+    held = np.zeros((ACCOUNTS_MAX, 3, buckets))
+    return held, np.zeros((3, buckets)), np.zeros((3, buckets)), np.zeros((2, table.widths.claims))
+
+
+@compiled
+def sweep_entities(
+    members_start: I8, members: I8, start: I8, count: Any, index: Any, quantity: F8, money: F8,
+    rows: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
+    blend: float, rho_ppm: int, scenarios: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
+    tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
+    lot_notional: F8, order_row: F8, equity: I8, initial_margin: I8, maintenance_margin: I8, new_risk: I8, worst: U1,
+    state: U1, emitted: I8, held: F8, net: F8, size: F8, claim: F8,
+) -> tuple[int, float]:  # fmt: skip
+    """Margins of the accounts of some entities.
+
+    Args:
+        members_start, members: (entities + 1), accounts of each. order_start .. order_row: `OrderTable`.
+        held .. claim: `scratch`. The others, and what is returned: as of `kernel.sweep`.
+    """
+    claims, rest = settles.shape[0], 1.0 - blend
+    c = len(initial) + len(maintenance)
+    emits, top = 0, 0.0
+    for entity in range(members_start.shape[0] - 1):
+        first, last = members_start[entity], members_start[entity + 1]
+        net[:], size[:] = 0.0, 0.0
+        for at_member in range(first, last):
+            _notionals(
+                members[at_member], at_member - first, start, count, index, quantity, rows, bucket, settles, ordinary,
+                c + len(tail), c, order_start, order_bucket, order_instrument, lots, lot_notional, held, net, size,
+                claim,
+            )  # fmt: skip
+        for at_member in range(first, last):
+            account = members[at_member]
+            joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled = _sums(
+                account, at_member - first, start, count, index, quantity, rows, bucket, settles, ordinary, liquidity,
+                initial, maintenance, tail, order_start, order_bucket, order_instrument, lots, paid, fee, order_row,
+                held, net, size,
+            )  # fmt: skip
+            floors = plus(joint_t, load(floor_mask, 0, tail))
+            scan_m, scan_i, which = scans(joint_i, joint_m, floors, own, blend, scenarios, CLAIM + claims)
+            ordered = blend * max(largest(ordered_i), 0.0) + rest * ordered_own
+            opened = max(ordered, largest(plus(ordered_t, load(floor_mask, 0, tail)))) - scan_i
+            needed, wanted = scan_m + cost, scan_i + filled + opened
+            value = money[account] + lane(joint_t, VALUE)
+            top = max(top, max(abs(value), max(needed, wanted)))
+            have, maintain = integer(math.floor(value)), integer(math.ceil(needed))
+            begin = max(raised(maintain, rho_ppm), integer(math.ceil(wanted)))
+            equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, begin
+            new_risk[account] = integer(math.floor(value - lane(slower, SLOW)))
+            worst[account] = which
+            now = byte(standing(have, begin, maintain))
+            emitted[emits] = account
+            emits += now != state[account]
+            state[account] = now
+    return emits, top

@@ -1,0 +1,168 @@
+"""The kernel: one account after the other, from its lines to published integers, without an array in between.
+
+Accumulators are lanes in registers: a bucket's losses and the account's. Nothing is materialised by scenario. Sums run
+in the order of `domain.lines`, so every bit is that of `domain.margin`; lanes hold losses, the negation of its changes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from services.risk_evaluation.domain.arrays import F8, I4, I8, U1
+from services.risk_evaluation.domain.sweep.compiled import compiled
+from services.risk_evaluation.domain.sweep.lanes import (
+    Machine,
+    at,
+    first_equal,
+    gains,
+    lane,
+    larger_of_pairs,
+    largest,
+    load,
+    plus,
+    shape,
+    times,
+    worst_pair,
+    zeros,
+)
+from services.risk_evaluation.domain.sweep.layout import (
+    AT_CAP,
+    CAP,
+    CLAIM,
+    HALF_SPREAD,
+    IMPACT,
+    LIQUIDITY_WIDTH,
+    MARGINAL,
+    NOTIONAL,
+    SLOW,
+    VALUE,
+)
+
+MILLION = 1_000_000
+integer: Machine = np.int64
+byte: Machine = np.uint8
+FOUR = shape(4)
+
+
+@compiled
+def raised(value: int, ppm: int) -> int:
+    """⌈value·ppm/10^6⌉ of a value that is not negative, without leaving 64 bits."""
+    whole = value // MILLION
+    return whole * ppm + ((value - whole * MILLION) * ppm + (MILLION - 1)) // MILLION
+
+
+@compiled
+def cost_of_exit(liquidity: F8, number: int, notional: float) -> float:
+    """What trading a net notional of a bucket out costs (domain.liquidity, `cost_of_exit`)."""
+    held, entry = abs(notional), number * LIQUIDITY_WIDTH
+    cap = at(liquidity, entry + CAP)
+    cost: float = held * (at(liquidity, entry + HALF_SPREAD) + at(liquidity, entry + IMPACT) * math.sqrt(held))
+    if notional > cap:
+        cost = at(liquidity, entry + AT_CAP) + at(liquidity, entry + MARGINAL) * (held - cap)
+    return cost
+
+
+@compiled
+def worst_of(together: Any, losses: Any, tail: Any, scan: float, deepest: float, count: int, first: int) -> int:
+    """The worst scenario of the maintenance grid, or the joint stress that binds, counted after the grid."""
+    # Both are looked up and one chosen by arithmetic: which it is cannot be foretold.
+    grid = integer(first_equal(losses, lane(together, 2)))
+    stress = integer(count + first_equal(tail, deepest) - first)
+    return grid + (deepest > scan) * (stress - grid)  # type: ignore[no-any-return]
+
+
+@compiled
+def scans(
+    joint_i: Any, joint_m: Any, floors: Any, own: Any, blend: float, scenarios: int, first: int
+) -> tuple[float, float, int]:
+    """Scans of maintenance and initial margin, and the worst scenario (domain.scan, `scan`)."""
+    rest, deepest, together = 1.0 - blend, largest(floors), worst_pair(joint_i, joint_m)
+    scan_i = blend * max(lane(together, 0), 0.0) + rest * lane(own, 0)
+    scan_m = blend * max(lane(together, 2), 0.0) + rest * lane(own, 2)
+    which = worst_of(together, joint_m, floors, scan_m, deepest, scenarios, first)
+    return max(scan_m, deepest), max(scan_i, deepest), which
+
+
+@compiled
+def standing(have: int, begin: int, maintain: int) -> int:
+    """The state's number, on published integers."""
+    return 1 + (have < begin) + (have < maintain) + (have < 0)
+
+
+@compiled
+def bucket_at(bucket: I4, index: Any, place: int) -> int:
+    """Bucket of the line that stands at a place of the arena."""
+    return integer(at(bucket, integer(at(index, place))))  # type: ignore[no-any-return]
+
+
+@compiled
+def sweep(
+    chosen: Any, start: I8, count: Any, index: Any, quantity: F8, money: F8,
+    rows: F8, single: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
+    blend: float, rho_ppm: int, scenarios: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
+    tail: tuple[int, ...], equity: I8, initial_margin: I8, maintenance_margin: I8, new_risk: I8, worst: U1,
+    state: U1, emitted: I8,
+) -> tuple[int, float]:  # fmt: skip
+    """Margins of the chosen accounts, each alone in its entity and without orders.
+
+    Args:
+        chosen: accounts. start .. money: the arena. rows .. tail: `KernelTable`. equity .. state: (accounts,) written.
+        emitted: written, accounts whose state is another than before.
+    Returns: how many were emitted, and the largest amount met.
+    """
+    emits, top = 0, 0.0
+    b, c = len(initial), len(initial) + len(maintenance)
+    width, claims, buckets = c + len(tail), settles.shape[0], liquidity.shape[0] // LIQUIDITY_WIDTH
+    for turn in range(chosen.shape[0]):
+        account = integer(at(chosen, turn))
+        place = integer(at(start, account))
+        end = place + integer(at(count, account))
+        joint_i, joint_m, joint_t = zeros(initial), zeros(maintenance), zeros(tail)
+        own, slower, cost = zeros(FOUR), zeros(tail), 0.0
+        following = bucket_at(bucket, index, place) if place < end else buckets
+        for stage in range(claims + 1):  # last come the coins that settle others: what is owed in them is known by now
+            owed = stage > 0
+            while following < ordinary + stage or owed:
+                if owed:
+                    number, line = ordinary + stage - 1, integer(settles[stage - 1])
+                    size, owed = lane(joint_t, CLAIM + stage - 1), False
+                else:
+                    number, line, size = following, integer(at(index, place)), at(quantity, place)
+                    place += 1
+                    following = bucket_at(bucket, index, place) if place < end else buckets
+                row = line * width
+                lost_i = times(load(rows, row, initial), size)
+                lost_m = times(load(rows, row + b, maintenance), size)
+                lost_t = times(load(rows, row + c, tail), size)
+                if following == number:
+                    while following == number:
+                        row, size = integer(at(index, place)) * width, at(quantity, place)
+                        lost_i = plus(lost_i, times(load(rows, row, initial), size))
+                        lost_m = plus(lost_m, times(load(rows, row + b, maintenance), size))
+                        lost_t = plus(lost_t, times(load(rows, row + c, tail), size))
+                        place += 1
+                        following = bucket_at(bucket, index, place) if place < end else buckets
+                    own = plus(own, gains(worst_pair(lost_i, lost_m)))
+                else:  # of a line alone: the largest of the products is the product with an extreme
+                    own = plus(own, gains(larger_of_pairs(times(load(single, line * 4, FOUR), size))))
+                joint_i, joint_m, joint_t = plus(joint_i, lost_i), plus(joint_m, lost_m), plus(joint_t, lost_t)
+                slower = plus(slower, gains(lost_t))
+                cost += cost_of_exit(liquidity, number, lane(lost_t, NOTIONAL))
+        floors = plus(joint_t, load(floor_mask, 0, tail))
+        scan_m, scan_i, which = scans(joint_i, joint_m, floors, own, blend, scenarios, CLAIM + claims)
+        needed, wanted = scan_m + cost, scan_i + cost
+        value = at(money, account) + lane(joint_t, VALUE)
+        top = max(top, max(abs(value), max(needed, wanted)))
+        have, maintain = integer(math.floor(value)), integer(math.ceil(needed))
+        begin = max(raised(maintain, rho_ppm), integer(math.ceil(wanted)))
+        equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, begin
+        new_risk[account] = integer(math.floor(value - lane(slower, SLOW)))
+        worst[account] = which
+        now = byte(standing(have, begin, maintain))
+        emitted[emits] = account
+        emits += now != state[account]
+        state[account] = now
+    return emits, top
