@@ -21,7 +21,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import uvloop
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, disable_created_metrics, make_wsgi_app
-from pydantic import Field, StringConstraints, ValidationError, field_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from libs.common.config import LoadedParameters, load_parameters
@@ -42,8 +42,19 @@ _HOST_PORT = re.compile(r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+):(\d{1,5})\Z")
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+
+def _has_port(target: str) -> str:
+    if not 0 < int(target.rpartition(":")[2]) < 65_536:
+        raise ValueError("expected a port of 1 to 65535")
+    return target
+
+
 Port = Annotated[int, Field(ge=0, le=65_535)]
-Target = Annotated[str, StringConstraints(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+):\d{1,5}$", max_length=300)]
+Target = Annotated[
+    str,
+    StringConstraints(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]+):\d{1,5}$", max_length=300),
+    AfterValidator(_has_port),
+]
 
 
 class ServiceSettings(BaseSettings):

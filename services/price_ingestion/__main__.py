@@ -7,13 +7,16 @@ import logging
 import sys
 import time
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 
 from ballast.api.v1 import replay_pb2_grpc
 from libs.common import rpc
 from libs.common.codec import DeadLetters
 from libs.common.errors import ConfigurationError, LostOwnership
+from libs.common.parameters import Parameters
 from libs.common.service import ServiceContext, main
 from libs.common.topics import MARGIN
+from libs.common.units import SECOND_NS
 from services.price_ingestion.adapters.followers import follow_journal, follow_margins
 from services.price_ingestion.adapters.marks_log import OwnedMarksLog, wait_for_silence
 from services.price_ingestion.adapters.meters import Meters
@@ -24,6 +27,7 @@ from services.price_ingestion.adapters.replay_api import ReplayApi
 from services.price_ingestion.app.replay import Cadence, Replay
 from services.price_ingestion.domain.marks import MarkBook
 from services.price_ingestion.domain.pacing import Pacer
+from services.price_ingestion.errors import BadRecording
 from services.price_ingestion.settings import Settings
 
 NAME = "price_ingestion"
@@ -35,7 +39,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     """Sets the service up; returns once everything runs."""
     settings, parameters = context.settings, context.parameters
     client_id = f"{NAME}-{settings.instance}"
-    prices = RecordedPrices(settings.data_directory, parameters)
+    prices = _recorded(settings, parameters)
     pacer = _pacer(settings, prices, parameters.partitions)
     api = ReplayApi(prices, venues=[venue.name for venue in parameters.venues])
     quotes = await KafkaQuotesLog.connect(bootstrap=settings.kafka_bootstrap, client_id=f"{client_id}-quotes")
@@ -68,12 +72,20 @@ async def build(context: ServiceContext[Settings]) -> None:
     _spawn(context, _own(context, replay, client_id), "marks")
 
 
+def _recorded(settings: Settings, parameters: Parameters) -> RecordedPrices:
+    try:
+        return RecordedPrices(settings.data_directory, parameters)
+    except BadRecording as error:
+        raise BadRecording(f"BALLAST_DATA_DIRECTORY={settings.data_directory}: {error}") from error
+
+
 def _pacer(settings: Settings, prices: RecordedPrices, partitions: int) -> Pacer:
     venue, asset = SHAPE
     first_ns, last_ns = prices.path.span(venue=venue, asset=asset)
-    windows = settings.windows()
+    windows, given = settings.windows(), f"BALLAST_REPLAY_WINDOWS={settings.replay_windows[:80]}"
     if windows[0].start_ns < first_ns:
-        raise ConfigurationError(f"replay_windows: expected a start at or after {first_ns}, was {windows[0].start_ns}")
+        earliest = datetime.fromtimestamp(first_ns // SECOND_NS, UTC).isoformat()
+        raise ConfigurationError(f"{given}: expected a start at or after {earliest}")
     try:
         return Pacer(
             windows,
@@ -84,7 +96,7 @@ def _pacer(settings: Settings, prices: RecordedPrices, partitions: int) -> Pacer
             path_end_ns=last_ns,
         )
     except ValueError as error:
-        raise ConfigurationError(f"replay_windows: {error}") from error
+        raise ConfigurationError(f"{given}: {error}") from error
 
 
 def _follow(context: ServiceContext[Settings], replay: Replay, dead: DeadLetters, client_id: str) -> None:

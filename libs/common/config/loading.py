@@ -73,5 +73,7 @@ def _validated(content: dict[str, Any], where: str) -> ConfigBlock:
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ConfigurationError(f"{where}: {path}: Field required, and no *.yaml gives it") from error
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{where}: {path}: {message} (was {str(first['input'])[:80]})") from error
