@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,20 +13,22 @@ from libs.common.book import PartitionBook
 from libs.common.ids import system_kind
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain import margin, prices
-from services.risk_evaluation.domain.columns import Column, Columns, Indices, OpenOrder
+from services.risk_evaluation.domain.arrays import I8, Mask
+from services.risk_evaluation.domain.columns import Column as Line
+from services.risk_evaluation.domain.columns import Columns, Indices, OpenOrder
 from services.risk_evaluation.domain.model import Model, build_model
 from tools.reconcile.world import World
 
-_COLUMNS: dict[int, Column] = {
-    ledger_pb2.LINE_KIND_CASH: Column.CASH,
-    ledger_pb2.LINE_KIND_RESERVED: Column.RESERVED,
-    ledger_pb2.LINE_KIND_SUPPLY_SHARES: Column.SUPPLY,
-    ledger_pb2.LINE_KIND_DEBT_SHARES: Column.DEBT,
-    ledger_pb2.LINE_KIND_OVERDRAFT_SHARES: Column.OVERDRAFT,
-    ledger_pb2.LINE_KIND_LOTS: Column.LOTS,
-    ledger_pb2.LINE_KIND_VARIATION: Column.VARIATION,
+_COLUMNS: dict[int, Line] = {
+    ledger_pb2.LINE_KIND_CASH: Line.CASH,
+    ledger_pb2.LINE_KIND_RESERVED: Line.RESERVED,
+    ledger_pb2.LINE_KIND_SUPPLY_SHARES: Line.SUPPLY,
+    ledger_pb2.LINE_KIND_DEBT_SHARES: Line.DEBT,
+    ledger_pb2.LINE_KIND_OVERDRAFT_SHARES: Line.OVERDRAFT,
+    ledger_pb2.LINE_KIND_LOTS: Line.LOTS,
+    ledger_pb2.LINE_KIND_VARIATION: Line.VARIATION,
 }
-_COMPARED = (
+COMPARED = (
     "equity",
     "initial_margin",
     "maintenance_margin",
@@ -59,9 +62,13 @@ class Recomputation:
         priced = prices.funded(prices.price_book(self.model, marks), columns.funding)
         return columns, margin.evaluate(self.model, priced, columns.all_rows())
 
+    def marks_number(self, published: risk_pb2.MarginFrame) -> int:
+        """Number of the marks frame that a margin frame cites, -1 when there is none."""
+        return self._world.marks.number_of(published.mark_sequence)
+
     def compare(self, published: risk_pb2.MarginFrame, book: PartitionBook) -> tuple[int, list[str]]:
         """Rows compared, and what differs in words; the book stands at the frame's journal sequence."""
-        number = self._world.marks.number_of(published.mark_sequence)
+        number = self.marks_number(published)
         if number < 0:
             return 0, [f"cites mark {published.mark_sequence}, which was never published"]
         columns, again = self.margins(book, mark_number=number)
@@ -89,21 +96,40 @@ def book_columns(model: Model, book: PartitionBook) -> Columns:
     return columns
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One published column beside what came out again; `wrong` says where they differ."""
+
+    name: str
+    published: I8
+    again: I8
+    wrong: Mask
+
+
+def compared(published: risk_pb2.MarginFrame, columns: Columns, again: margin.Margins) -> Iterator[Column]:
+    """Every column of a frame whose accounts the journal has; lengths may differ, then all of it is wrong."""
+    rows = np.array([columns.row_of[account] for account in published.account], dtype=np.int64)
+    for name in (*COMPARED, "scan_loss"):
+        given = np.array(list(getattr(published, name)), dtype=np.int64)
+        ours = np.asarray(getattr(again, name))[..., rows].T.reshape(-1).astype(np.int64)
+        if given.shape != ours.shape:
+            yield Column(name, given, ours, np.ones(ours.shape, dtype=np.bool_))
+            continue
+        wrong = given != ours
+        if name == "validity":  # a worker that hears no heartbeat trusts its marks less, never more
+            wrong &= given != ValidityClass.STALE
+        yield Column(name, given, ours, wrong)
+
+
 def _differences(published: risk_pb2.MarginFrame, columns: Columns, again: margin.Margins) -> Iterator[str]:
     unknown = [account for account in published.account if account not in columns.row_of]
     if unknown:
         yield f"publishes account {unknown[0]}, which the journal does not have"
         return
-    rows = np.array([columns.row_of[account] for account in published.account], dtype=np.int64)
-    for name in (*_COMPARED, "scan_loss"):
-        given = np.array(list(getattr(published, name)), dtype=np.int64)
-        ours = np.asarray(getattr(again, name))[..., rows].T.reshape(-1).astype(np.int64)
-        if given.shape != ours.shape:
-            yield f"{name}: expected {ours.shape[0]} figures, was {given.shape[0]}"
+    for one in compared(published, columns, again):
+        if one.published.shape != one.again.shape:
+            yield f"{one.name}: expected {one.again.shape[0]} figures, was {one.published.shape[0]}"
             continue
-        wrong = given != ours
-        if name == "validity":  # a worker that hears no heartbeat trusts its marks less, never more
-            wrong &= given != ValidityClass.STALE
-        for at in np.flatnonzero(wrong)[:_SHOWN_MAX]:
-            account = published.account[int(at) * len(rows) // len(ours)]
-            yield f"{name} of account {account}: expected {ours[at]}, was {given[at]}"
+        for at in np.flatnonzero(one.wrong)[:_SHOWN_MAX]:
+            account = published.account[int(at) * len(published.account) // len(one.again)]
+            yield f"{one.name} of account {account}: expected {one.again[at]}, was {one.published[at]}"

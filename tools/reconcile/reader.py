@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -58,8 +59,8 @@ async def read_and_reconcile(bootstrap: str) -> Result:
     homes = loaded.parameters.partitions
     async with AsyncExitStack() as stack:
         # Where the journals end is seen first: what they cite up to there is on the other topics already.
-        journals = [await _following(stack, bootstrap, JOURNAL, partition) for partition in range(homes)]
-        chains = [await _chain(bootstrap, MARKS, lambda frame: world.marks.take(_mark(frame)))]
+        journals = [await following(stack, bootstrap, JOURNAL, partition) for partition in range(homes)]
+        chains = [await _chain(bootstrap, MARKS, lambda frame: world.marks.take(mark_frame(frame)))]
         await _gather(bootstrap, world, homes)
         walk = Walk(world)
         for partition, follower in enumerate(journals):
@@ -69,39 +70,61 @@ async def read_and_reconcile(bootstrap: str) -> Result:
 
 
 async def _gather(bootstrap: str, world: World, homes: int) -> None:
-    async for record in _records(bootstrap, COMMANDS, home_partitions=homes):
-        batch = _decoded(commands_pb2.CommandBatch, record)
+    async for record in records(bootstrap, COMMANDS, home_partitions=homes):
+        batch = decoded(commands_pb2.CommandBatch, record)
         if batch is not None:
             world.take_commands(CommandRecord(record.partition, batch, _stamps(record)))
-    async for record in _records(bootstrap, MARGIN, home_partitions=homes):
-        frame = _decoded(risk_pb2.MarginFrame, record)
+    async for record in records(bootstrap, MARGIN, home_partitions=homes):
+        frame = decoded(risk_pb2.MarginFrame, record)
         if frame is not None:
             stamps = _stamps(record)
             world.take_margin(MarginRecord(frame, stamps["mark_received_wall_ns"], stamps["wall_ns"]))
-    async for record in _records(bootstrap, RATES, home_partitions=homes):
-        decision = _decoded(interest_pb2.RateDecision, record)
+    async for record in records(bootstrap, RATES, home_partitions=homes):
+        decision = decoded(interest_pb2.RateDecision, record)
         if decision is not None:
             world.rates[decision.asset, decision.tick].append(decision)
 
 
-async def _parameters(bootstrap: str) -> LoadedParameters:
-    sets: dict[bytes, str] = {}
-    active: list[bytes] = []
+@dataclass(slots=True)
+class ControlHistory:
+    """The control log: every parameter set by hash, and from which sequence each was in force."""
 
-    def fold(frame: AcceptedFrame) -> None:
-        body = control_pb2.ControlBody.FromString(frame.body)
+    sets: dict[bytes, str] = field(default_factory=dict)
+    active: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def take(self, accepted: AcceptedFrame) -> None:
+        """The next frame."""
+        body = control_pb2.ControlBody.FromString(accepted.frame.body)
         if body.HasField("parameter_set"):
-            sets[body.parameter_set.hash] = body.parameter_set.canonical_json
+            self.sets[body.parameter_set.hash] = body.parameter_set.canonical_json
         elif body.HasField("activate_parameters"):
-            active.append(body.activate_parameters.hash)
+            self.active.append((accepted.frame.sequence, body.activate_parameters.hash))
 
-    await _chain(bootstrap, CONTROL, fold)
-    if not active or active[-1] not in sets:
-        raise Unreadable(f"expected an active parameter set on {CONTROL.name}, found {len(sets)} sets")
-    loaded = LoadedParameters(sets[active[-1]])
-    if loaded.hash != active[-1]:
-        raise Unreadable(f"expected parameters of hash {active[-1].hex()}, was {loaded.hash.hex()}")
-    return loaded
+    def in_force(self, sequence: int) -> bytes:
+        """Hash of the set in force at a sequence, empty before the first."""
+        return next((one for began, one in reversed(self.active) if began <= sequence), b"")
+
+    def loaded(self, wanted: bytes) -> LoadedParameters:
+        """The set of a hash. Raises Unreadable when the log does not hold it as it was."""
+        if wanted not in self.sets:
+            named = f"the parameter set {wanted.hex()}" if wanted else "an active parameter set"
+            raise Unreadable(f"expected {named} on {CONTROL.name}, found {len(self.sets)} sets")
+        loaded = LoadedParameters(self.sets[wanted])
+        if loaded.hash != wanted:
+            raise Unreadable(f"expected parameters of hash {wanted.hex()}, was {loaded.hash.hex()}")
+        return loaded
+
+
+async def read_control(bootstrap: str) -> ControlHistory:
+    """The control log up to its end."""
+    history = ControlHistory()
+    await _chain(bootstrap, CONTROL, history.take)
+    return history
+
+
+async def _parameters(bootstrap: str) -> LoadedParameters:
+    history = await read_control(bootstrap)
+    return history.loaded(history.active[-1][1] if history.active else b"")
 
 
 def _taking(walk: Walk, partition: int) -> Callable[[AcceptedFrame], None]:
@@ -121,12 +144,14 @@ def _taking(walk: Walk, partition: int) -> Callable[[AcceptedFrame], None]:
     return take
 
 
-def _mark(accepted: AcceptedFrame) -> MarkFrame:
+def mark_frame(accepted: AcceptedFrame) -> MarkFrame:
+    """A frame of the marks as the history takes it."""
     frame = accepted.frame
     return MarkFrame(frame.sequence, frame.run_time_ns, market_pb2.MarksBody.FromString(frame.body))
 
 
-async def _following(stack: AsyncExitStack, bootstrap: str, topic: Topic, partition: int) -> ChainFollower:
+async def following(stack: AsyncExitStack, bootstrap: str, topic: Topic, partition: int) -> ChainFollower:
+    """A started follower from the first record of a partition; the stack stops it."""
     follower = ChainFollower(bootstrap=bootstrap, topic=topic, partition=partition, client_id=CLIENT_ID)
     await follower.start()
     stack.push_async_callback(follower.stop)
@@ -136,7 +161,7 @@ async def _following(stack: AsyncExitStack, bootstrap: str, topic: Topic, partit
 async def _chain(bootstrap: str, topic: Topic, fold: Callable[[AcceptedFrame], None]) -> Chain:
     """Reads partition 0 of a chained topic."""
     async with AsyncExitStack() as stack:
-        return await _read_chain(await _following(stack, bootstrap, topic, 0), fold)
+        return await _read_chain(await following(stack, bootstrap, topic, 0), fold)
 
 
 async def _read_chain(follower: ChainFollower, fold: Callable[[AcceptedFrame], None]) -> Chain:
@@ -156,10 +181,15 @@ async def _read_chain(follower: ChainFollower, fold: Callable[[AcceptedFrame], N
     return Chain(follower.name, frames, claims, rejected, broken)
 
 
-async def _records(bootstrap: str, *topics: Topic, home_partitions: int) -> AsyncIterator[ConsumerRecord]:
-    """Every record of all partitions up to the ends seen first, in order within a partition."""
+async def records(
+    bootstrap: str, *topics: Topic, home_partitions: int, only: int | None = None
+) -> AsyncIterator[ConsumerRecord]:
+    """Every record of all partitions, or of one, up to the ends seen first, in order within a partition."""
     partitions = [
-        TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions or home_partitions)
+        TopicPartition(topic.name, number)
+        for topic in topics
+        for number in range(topic.partitions or home_partitions)
+        if only in (None, number)
     ]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
@@ -199,8 +229,8 @@ async def _records(bootstrap: str, *topics: Topic, home_partitions: int) -> Asyn
 
 
 async def _dead(bootstrap: str) -> AsyncIterator[DeadRecord]:
-    async for record in _records(bootstrap, *DEAD_TOPICS, home_partitions=1):
-        letter = _decoded(dead_letter_pb2.DeadLetter, record) or dead_letter_pb2.DeadLetter(
+    async for record in records(bootstrap, *DEAD_TOPICS, home_partitions=1):
+        letter = decoded(dead_letter_pb2.DeadLetter, record) or dead_letter_pb2.DeadLetter(
             topic=record.topic, offset=record.offset, reason="unreadable dead letter"
         )
         yield DeadRecord(record.topic, letter)
@@ -211,7 +241,8 @@ def _stamps(record: ConsumerRecord) -> dict[str, int]:
     return {name: stamp(named, name) for name in _STAMPS}
 
 
-def _decoded(message_type: type[_M], record: ConsumerRecord) -> _M | None:
+def decoded(message_type: type[_M], record: ConsumerRecord) -> _M | None:
+    """The message of a record, None when it is none."""
     try:
         return decode(message_type, record)
     except Undecodable:  # its reader has put it on the dead-letter topic, which fails the run by itself

@@ -1,0 +1,1 @@
+"""The `ballast` command: what an operator asks of a running house."""
