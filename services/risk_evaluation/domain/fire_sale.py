@@ -8,6 +8,7 @@ import numpy as np
 
 from libs.common.errors import ConfigurationError
 from services.risk_evaluation.domain.arrays import F8, Mask
+from services.risk_evaluation.domain.options.normal import exp_each
 
 ROUNDS_MAX = 1_000
 _TOLERANCE = 1e-9
@@ -112,7 +113,7 @@ def _share_to_sell(holdings: Holdings, quantities: F8, cash: F8, prices: F8) -> 
 def _moved(holdings: Holdings, first: F8, sold: F8) -> F8:
     # The fall never reaches the whole price: e^-x of what the square-root rule gives.
     move = holdings.impact * np.sign(sold) * np.sqrt(np.abs(sold) / holdings.depth)
-    return np.asarray(first * np.exp(-move))
+    return np.asarray(first * exp_each(-move))
 
 
 def _check(holdings: Holdings, shock: F8) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.risk_evaluation.domain.arrays import F8, I8
 from services.risk_evaluation.domain.options.cell import LineKind, cell
-from services.risk_evaluation.domain.options.normal import compiled, exp, log
+from services.risk_evaluation.domain.options.normal import compiled, exp, exp_each, log, log_each
 
 DELTA, GAMMA, VEGA, THETA = range(4)
 DAY_YEARS = 1.0 / 365.0
@@ -54,7 +54,7 @@ class TenorShock:
         """Up and down factors of each tenor; down is never below 0."""
         days = np.maximum(years / DAY_YEARS, self.floor_days)
         power = np.where(years <= 30.0 * DAY_YEARS, self.short_power, self.long_power)
-        scale = np.power(30.0 / np.maximum(days, 1e-12), power)
+        scale = exp_each(power * log_each(30.0 / np.maximum(days, 1e-12)))
         return 1.0 + self.range_up * scale, np.maximum(0.0, 1.0 - self.range_down * scale)
 
 

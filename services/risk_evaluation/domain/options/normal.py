@@ -12,6 +12,8 @@ from typing import TypeVar, cast
 import numba
 import numpy as np
 
+from services.risk_evaluation.domain.arrays import F8
+
 F = TypeVar("F", bound=Callable[..., object])
 
 _LN2_HIGH = 6.93147180369123816490e-01  # 32 bits, so that k·high is exact
@@ -131,3 +133,21 @@ def normal_cdf(x: float) -> float:
 def normal_density(x: float) -> float:
     """Density of a standard normal at x."""
     return INVERSE_SQRT_2PI * exp(-0.5 * x * x)
+
+
+@compiled
+def exp_each(x: F8) -> F8:
+    """e^x of each element of a vector."""
+    out = np.empty(x.shape[0])
+    for i in range(x.shape[0]):
+        out[i] = exp(x[i])
+    return out
+
+
+@compiled
+def log_each(x: F8) -> F8:
+    """ln x of each element of a vector."""
+    out = np.empty(x.shape[0])
+    for i in range(x.shape[0]):
+        out[i] = log(x[i])
+    return out

@@ -8,6 +8,7 @@ import numpy as np
 
 from services.risk_evaluation.domain.arrays import F8, I8
 from services.risk_evaluation.domain.options.grid import GridScenarios, price_grid
+from services.risk_evaluation.domain.options.normal import exp_each
 
 SETTLING_S = 1800.0  # the settlement price is an average of the last half hour: what is averaged no longer moves
 YEAR_S = 31_536_000.0
@@ -36,7 +37,7 @@ class Expiries:
     @property
     def discounts(self) -> F8:
         """e^(-rate·years)."""
-        return np.exp(-self.rates * self.years)
+        return exp_each(-self.rates * self.years)
 
     @property
     def fixed(self) -> F8:

@@ -10,6 +10,7 @@ import numpy as np
 
 from services.risk_evaluation.domain.arrays import F8
 from services.risk_evaluation.domain.options.grid import TenorShock
+from services.risk_evaluation.domain.options.normal import exp_each, log_each
 from services.risk_evaluation.domain.venue_models.derive_book import Book, BookScenarios, Expiries
 from services.risk_evaluation.domain.venue_models.parameters import bounded, children
 from services.risk_evaluation.domain.venue_models.requirement import Check, Demand
@@ -160,8 +161,8 @@ def assess(parameters: Parameters, book: Book) -> Mapping[str, float]:
 def static_discounts(parameters: Parameters, expiries: Expiries) -> tuple[F8, F8]:
     """Factors on the shocked value of each expiry: where positive, where negative. At expiry nothing is discounted."""
     one, years, rate = parameters.discount, expiries.years, expiries.rates
-    positive = one.base_positive * np.exp(-years * (rate * one.rate_times_long + one.rate_add_long))
-    negative = one.base_negative * np.exp(years * (rate * one.rate_times_short + one.rate_add_short))
+    positive = one.base_positive * exp_each(-years * (rate * one.rate_times_long + one.rate_add_long))
+    negative = one.base_negative * exp_each(years * (rate * one.rate_times_short + one.rate_add_short))
     over = years <= 0.0
     return np.where(over, 1.0, positive), np.where(over, 1.0, np.minimum(1.0 / expiries.discounts, negative))
 
@@ -176,7 +177,7 @@ def skew_factors(parameters: Parameters, book: Book, move: VolMove) -> F8:
     )
     k_star = np.maximum(one.k_star_min, root * one.width * (one.vol_base + one.vol_slope * root))
     with np.errstate(divide="ignore", invalid="ignore"):
-        k = np.log(book.strikes / book.option_forwards())
+        k = log_each(book.strikes / book.option_forwards())
         k = k if linear else np.abs(k)
         bend = k * cap / k_star
     bend = np.where(np.isnan(bend), 0.0, bend)  # at the money of an infinitely steep smile nothing moves

@@ -1,0 +1,1 @@
+"""Contagion: if this venue or asset fails, who cannot pay."""
