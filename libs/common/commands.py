@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -17,6 +17,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.codec import headers, split, start_producer
 from libs.common.errors import Fault
 from libs.common.topics import BATCH_BYTES_MAX, COMMANDS
+from libs.common.trace import Trace, pack
 
 _RECORD_BYTES_MAX = BATCH_BYTES_MAX - 4_096  # room for the record's own framing and headers
 
@@ -89,7 +90,12 @@ class CommandSender:
             await self._producer.stop()
 
     async def send(
-        self, partition: int, commands: Sequence[commands_pb2.Command], *, stamps: dict[str, int] | None = None
+        self,
+        partition: int,
+        commands: Sequence[commands_pb2.Command],
+        *,
+        stamps: dict[str, int] | None = None,
+        traces: Mapping[int, Trace] | None = None,
     ) -> None:
         """Returns when the broker has the commands, in this order and after those of earlier calls.
 
@@ -102,16 +108,16 @@ class CommandSender:
         """
         async with self._turns[partition]:
             records = self._encoder.records(partition, commands)
-            sent = [await self._append(partition, record, stamps or {}) for record in records]
+            named = headers(wall_ns=time.time_ns(), trace=pack(traces) if traces else None, stamps=stamps)
+            sent = [await self._append(partition, record, named) for record in records]
         try:
             await asyncio.gather(*sent)
         except KafkaError as error:
             raise Fault(f"commands to partition {partition} not sent: {error}") from error
 
-    async def _append(self, partition: int, record: bytes, stamps: dict[str, int]) -> asyncio.Future[Any]:
+    async def _append(self, partition: int, record: bytes, named: list[tuple[str, bytes]]) -> asyncio.Future[Any]:
         if self._producer is None:
             raise Fault("commands: not started")
-        named = headers(wall_ns=time.time_ns(), stamps=stamps)
         try:
             future: asyncio.Future[Any] = await self._producer.send(
                 COMMANDS.name, record, partition=partition, headers=named

@@ -9,6 +9,7 @@ import grpc
 
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import ConfigurationError
+from libs.common.trace import TRACEPARENT, Trace, traceparent
 
 PRINCIPAL_KEY = "ballast-principal"
 REFUSAL_KEY = "ballast-refusal"
@@ -122,6 +123,14 @@ async def require_principal(context: grpc.aio.ServicerContext[Any, Any]) -> str:
 def status_of(refusal: int) -> grpc.StatusCode:
     """The gRPC status that carries a refusal; FAILED_PRECONDITION for those that depend on state."""
     return _BY_REFUSAL.get(refusal, _STATUS.FAILED_PRECONDITION)
+
+
+def caller(context: grpc.aio.ServicerContext[Any, Any]) -> Trace | None:
+    """The span that the call is made for, None when the metadata names none."""
+    for key, value in context.invocation_metadata() or ():
+        if key == TRACEPARENT and isinstance(value, str):
+            return traceparent(value)
+    return None
 
 
 async def abort_refusal(context: grpc.aio.ServicerContext[Any, Any], refusal: int, detail: str) -> NoReturn:

@@ -71,6 +71,7 @@ async def build(context: ServiceContext[Settings]) -> None:
             client_id=f"{client_id}-p{partition}-commands",
             partition=partition,
             dead_letters=dead_letters,
+            is_traced=context.tracer.on,
         )
         context.watch.log(source.reading)
         return PartitionOwner(
@@ -82,6 +83,7 @@ async def build(context: ServiceContext[Settings]) -> None:
             control=control,
             books=books,
             shown=shown,
+            tracer=context.tracer,
             audit=Audit(partition, partitions=parameters.partitions, found=meters.broke, paid=meters.paid),
         )
 

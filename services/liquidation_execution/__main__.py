@@ -15,6 +15,7 @@ from services.liquidation_execution.adapters.decisions import DecisionSender, Pl
 from services.liquidation_execution.adapters.feeds import MARGIN_RECORDS_BACK, Feeds, follow_chain, follow_records
 from services.liquidation_execution.adapters.metrics import EpisodeLatency, Meter
 from services.liquidation_execution.adapters.risk import RiskClient
+from services.liquidation_execution.adapters.tracing import EpisodeTraces
 from services.liquidation_execution.app.checks import CHECKED, PlanChecks
 from services.liquidation_execution.app.live import Live
 from services.liquidation_execution.app.process import Process
@@ -30,13 +31,14 @@ async def build(context: ServiceContext[Settings]) -> None:
     bootstrap, client_id = settings.kafka_bootstrap, f"{NAME}-{settings.instance}"
     session, meter = secrets.token_bytes(16), Meter(context.metrics)
     sender = CommandSender(bootstrap=bootstrap, client_id=client_id, principal_id=NAME, session=session)
-    decisions = DecisionSender(sender, session=session)
+    traces = EpisodeTraces(context.tracer)
+    decisions = DecisionSender(sender, session=session, traces=traces)
     plans = PlanPublisher(
         bootstrap=bootstrap, client_id=f"{client_id}-plans", look=PlanChecks(context.watch.broke).look
     )
     context.watch.expects(MARGIN.name, LIQUIDITY.name)
     dead = DeadLetters(bootstrap=bootstrap, client_id=f"{client_id}-dead", service=NAME, on_put=context.watch.put_aside)
-    risk = RiskClient(settings.risk_target, principal_id=NAME)
+    risk = RiskClient(settings.risk_target, principal_id=NAME, traces=traces)
     context.on_stop(risk.close, "risk")
     for part, name in ((sender, "commands"), (plans, "plans"), (dead, "dead letters")):
         await part.start()
@@ -59,7 +61,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         monotonic=time.monotonic,
         is_ready=lambda: context.health.ready,
     )
-    _follow(context, Feeds(live, process, EpisodeLatency(context.metrics)), dead, client_id)
+    _follow(context, Feeds(live, process, EpisodeLatency(context.metrics), traces), dead, client_id)
     context.spawn(risk.watch(context.health.condition("risk"), context.stopping), "risk")
     context.spawn(decisions.run(context.stopping), "commands")
     context.spawn(plans.run(context.stopping), "plans")

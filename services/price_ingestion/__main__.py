@@ -151,7 +151,7 @@ async def _until_stopping(context: ServiceContext[Settings], work: Coroutine[Non
 async def _own(context: ServiceContext[Settings], replay: Replay, client_id: str) -> None:
     bootstrap, owns = context.settings.kafka_bootstrap, context.health.condition("marks")
     while True:
-        log = OwnedMarksLog(bootstrap=bootstrap, client_id=f"{client_id}-marks")
+        log = OwnedMarksLog(bootstrap=bootstrap, client_id=f"{client_id}-marks", tracer=context.tracer)
         context.watch.log(log.reading)
         try:
             resumed = await log.take_over()

@@ -82,7 +82,9 @@ async def build(context: ServiceContext[Settings]) -> None:
         watch=context.watch,
     )
     server = rpc.server()
-    risk_pb2_grpc.add_RiskServiceServicer_to_server(RiskApi(risk, DryRuns(risk, context.parameters)), server)
+    risk_pb2_grpc.add_RiskServiceServicer_to_server(
+        RiskApi(risk, DryRuns(risk, context.parameters), context.tracer), server
+    )
     port = rpc.bind(server, host=settings.grpc_host, port=settings.grpc_port)
     await server.start()
     context.on_stop(partial(server.stop, 0.5), "grpc")
@@ -119,6 +121,7 @@ async def _outlet(context: ServiceContext[Settings], *, client_id: str, session:
         on_published=meters.published,
         on_failed=partial(context.fail, where="outlet"),
         on_broken=context.watch.broke,
+        tracer=context.tracer,
     )
     await outlet.start()
     context.on_stop(outlet.stop, "outlet")

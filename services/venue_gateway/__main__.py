@@ -15,6 +15,7 @@ from services.venue_gateway.adapters.client_service import ClientService
 from services.venue_gateway.adapters.journal import JournalReader
 from services.venue_gateway.adapters.run_clock import RunClock
 from services.venue_gateway.adapters.topics import FaultyOnce, LiquidityTopic
+from services.venue_gateway.adapters.tracing import OrderTraces
 from services.venue_gateway.adapters.venue_service import VenueService
 from services.venue_gateway.app.answers import Answers
 from services.venue_gateway.app.books import DisplayedBooks
@@ -38,8 +39,11 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
     producing = context.health.condition("producer")
     client_id = f"ballast-{NAME}-{settings.instance}"
     directory, answers = Directory(context.parameters), Answers()
+    traces = OrderTraces(context.tracer)
     view = LedgerView(partitions=context.parameters.partitions, answers=answers)
-    reader = JournalReader(bootstrap=settings.kafka_bootstrap, client_id=client_id, view=view, caught_up=caught_up)
+    reader = JournalReader(
+        bootstrap=settings.kafka_bootstrap, client_id=client_id, view=view, caught_up=caught_up, traces=traces
+    )
     sender = CommandSender(
         bootstrap=settings.kafka_bootstrap, client_id=client_id, principal_id=NAME, session=os.urandom(16)
     )
@@ -53,7 +57,7 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
         context.on_stop(one.stop, name)
         await one.start()
     producing.set(True)
-    commands = FaultyOnce(sender, partial(context.fail, where="commands"))
+    commands = FaultyOnce(sender, partial(context.fail, where="commands"), traces)
     metrics = GatewayMetrics(context.metrics)
     books = DisplayedBooks(lambda venue: metrics.books.labels(directory.venue_by_id[venue].name).inc())
     clients = Clients(
@@ -78,7 +82,9 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
         ClientService(clients=clients, directory=directory, view=view, tail=reader, ready=lambda: context.health.ready),
         server,
     )
-    venue_pb2_grpc.add_VenueServiceServicer_to_server(VenueService(venues=venues, commands=commands), server)
+    venue_pb2_grpc.add_VenueServiceServicer_to_server(
+        VenueService(venues=venues, commands=commands, traces=traces), server
+    )
     port = rpc.bind(server, host=settings.grpc_host, port=settings.grpc_port)
     context.on_stop(partial(server.stop, SERVER_GRACE_SECONDS), "grpc")
     await server.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.integration.otlp_sink import Sink, otlp_sink
 from tests.integration.short_run import REPOSITORY, Prometheus, ShortRun, short_run
 from tests.needs import without_prometheus
 from tools.demo.processes import SERVICES
@@ -35,8 +36,15 @@ class Family:
 
 
 @pytest.fixture(scope="module")
-def run(fresh_kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortRun]:
-    found = asyncio.run(short_run(fresh_kafka, tmp_path_factory.mktemp("run")))
+def sink() -> Iterator[Sink]:
+    with otlp_sink() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def run(fresh_kafka: str, sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShortRun]:
+    traced = {"BALLAST_TRACE_TARGET": sink.target}
+    found = asyncio.run(short_run(fresh_kafka, tmp_path_factory.mktemp("run"), extra=traced))
     try:
         yield found
     finally:
@@ -155,3 +163,50 @@ def test_a_good_run_raises_no_alert_of_an_invariant(run: ShortRun) -> None:
 def _invariant_rules() -> str:
     path: Path = REPOSITORY / "deploy" / "k8s" / "monitoring" / "rules" / "invariants.yaml"
     return path.read_text(encoding="utf-8")
+
+
+# What carries an account from a mark to money that moved, newest first, and who says so.
+_CHAIN = (
+    ("collateral_management", "fill settled"),
+    ("venue_gateway", "fill reported"),
+    ("venue_gateway", "order sent"),
+    ("collateral_management", "order released"),
+    ("liquidation_execution", "plan"),
+    ("collateral_management", "episode opened"),
+    ("risk_evaluation", "margin"),
+    ("price_ingestion", "mark"),
+)
+_ROOTS = {"mark", "mark heartbeat"}
+
+
+def test_one_trace_leads_from_a_mark_to_the_settled_fill_of_an_episode(run: ShortRun, sink: Sink) -> None:
+    whole = 0
+    for span in list(sink.spans.values()):
+        if span.name != "fill settled":
+            continue
+        line = sink.ancestors(span)
+        assert len({one.trace_id for one in line}) == 1
+        names = [(one.service, one.name) for one in line]
+        assert line[-1].name in _ROOTS, names
+        whole += tuple(names) == _CHAIN
+    assert whole > 0, sorted({(one.service, one.name) for one in sink.spans.values()})
+
+
+def test_an_episode_closes_in_its_trace_and_plans_link_to_the_marks_they_cite(run: ShortRun, sink: Sink) -> None:
+    spans = list(sink.spans.values())
+    closed = [sink.ancestors(one) for one in spans if one.name == "episode closed"]
+    assert closed
+    assert all(line[-1].name in _ROOTS and any(one.name == "episode opened" for one in line) for line in closed)
+    marks = {one.span_id for one in spans if one.name in _ROOTS}
+    assert all(set(one.links) <= marks and one.links for one in spans if one.name == "plan")
+
+
+def test_questions_to_risk_belong_to_the_trace_of_their_episode(run: ShortRun, sink: Sink) -> None:
+    asked = [sink.ancestors(one) for one in sink.spans.values() if one.name == "evaluate"]
+    assert asked
+    assert all(any(one.name == "episode opened" for one in line) for line in asked)
+
+
+def test_log_lines_have_ids_of_their_own(run: ShortRun) -> None:
+    ids = [line["event_id"] for line in run.log_lines]
+    assert len(ids) == len(set(ids)) > 0

@@ -8,9 +8,10 @@ from aiokafka.errors import KafkaError
 from ballast.events.v1 import commands_pb2
 from libs.common.chain import LogReading, end_as_told
 from libs.common.chain.kafka import new_consumer
-from libs.common.codec import DeadLetters, Undecodable, decode
+from libs.common.codec import DeadLetters, Undecodable, decode, header_map
 from libs.common.errors import Fault
 from libs.common.topics import BATCH_BYTES_MAX, COMMANDS
+from libs.common.trace import unpack
 from services.collateral_management.app.ports import Received
 from services.collateral_management.errors import InputLost
 
@@ -20,7 +21,10 @@ _RECORDS_MAX = 512
 class KafkaCommands:
     """Implements CommandSource; poison goes to the dead-letter topic and is passed on as a hole."""
 
-    def __init__(self, *, bootstrap: str, client_id: str, partition: int, dead_letters: DeadLetters) -> None:
+    def __init__(
+        self, *, bootstrap: str, client_id: str, partition: int, dead_letters: DeadLetters, is_traced: bool = False
+    ) -> None:
+        self._is_traced = is_traced
         self._partition = TopicPartition(COMMANDS.name, partition)
         self._bootstrap = bootstrap
         self._client_id = client_id
@@ -61,7 +65,8 @@ class KafkaCommands:
     async def _received(self, record: ConsumerRecord) -> Received:
         self.reading.took(offset=record.offset, appended_ms=record.timestamp)
         try:
-            return Received(record.offset, decode(commands_pb2.CommandBatch, record, bytes_max=BATCH_BYTES_MAX))
+            batch = decode(commands_pb2.CommandBatch, record, bytes_max=BATCH_BYTES_MAX)
+            return Received(record.offset, batch, unpack(header_map(record)) if self._is_traced else {})
         except Undecodable as poison:
             await self._dead_letters.put(record, topic=COMMANDS, reason=poison.reason)
             return Received(record.offset, None)

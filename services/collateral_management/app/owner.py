@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,8 +19,10 @@ from libs.common.codec import headers
 from libs.common.errors import InvariantBroken, LostOwnership, invariant
 from libs.common.metrics import Metrics
 from libs.common.parameters import Parameters
+from libs.common.trace import Trace, Tracer, pack, subject_of
 from services.collateral_management.app.audit import Audit
 from services.collateral_management.app.ports import CommandSource, ControlLog, Journal, RunClock
+from services.collateral_management.app.tracing import traced
 from services.collateral_management.domain.draft import Context
 from services.collateral_management.domain.ledger import fold, handle
 from services.collateral_management.domain.state import State
@@ -132,9 +134,11 @@ class PartitionOwner:
         books: AcceptedBooks,
         shown: Gauges,
         audit: Audit | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.partition = partition
         self._audit = audit
+        self._tracer = tracer or Tracer()
         self._parameters = parameters
         self._journal = new_journal(self._on_accepted)
         self._source = source
@@ -206,7 +210,10 @@ class PartitionOwner:
                     continue
                 if not frame.outcomes:
                     frame.context = self._context()
-                self._handle(command, frame, at=(received.offset, index))
+                if received.traces:
+                    self._trace(command, frame, received.traces, at=(received.offset, index))
+                else:
+                    self._handle(command, frame, at=(received.offset, index))
                 if len(frame.outcomes) >= FRAME_COMMANDS_MAX or frame.size >= FRAME_BYTES_MAX:
                     await self._append(frame)
                     frame = _Frame()
@@ -234,6 +241,17 @@ class PartitionOwner:
             self._shown.refused.labels(outcome.command).inc()
         frame.add(outcome, at=at)
 
+    def _trace(
+        self, command: commands_pb2.Command, frame: _Frame, causes: Mapping[int, Trace], *, at: tuple[int, int]
+    ) -> None:
+        started_ns = time.time_ns()
+        self._tracer.work_for(causes.get(subject_of(command)))
+        self._handle(command, frame, at=at)
+        self._tracer.work_for(None)
+        place = (self.partition, *at)
+        found = traced(self._tracer, command, frame.outcomes[-1], causes, at=place, started_ns=started_ns)
+        frame.traces.update(found)
+
     async def _append(self, frame: _Frame) -> None:
         context = frame.opened()
         body = journal_pb2.JournalBody(outcomes=frame.outcomes, fingerprint=self._fingerprint.digest)
@@ -244,7 +262,7 @@ class PartitionOwner:
             input_index=frame.at[1],
             run_time_ns=context.now_ns,
             control_sequence=context.control_sequence,
-            headers=dict(headers(wall_ns=time.time_ns())),
+            headers=dict(headers(wall_ns=time.time_ns(), trace=pack(frame.traces) if frame.traces else None)),
         )
 
     def _fold(self, accepted: AcceptedFrame) -> None:
@@ -275,12 +293,13 @@ class PartitionOwner:
 class _Frame:
     """A frame being filled."""
 
-    __slots__ = ("at", "context", "outcomes", "size")
+    __slots__ = ("at", "context", "outcomes", "size", "traces")
 
     def __init__(self) -> None:
         self.outcomes: list[journal_pb2.Outcome] = []
         self.size = 0
         self.at = (-1, 0)
+        self.traces: dict[int, Trace] = {}
         self.context: Context | None = None
 
     def opened(self) -> Context:

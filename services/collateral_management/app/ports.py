@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ballast.events.v1 import commands_pb2
 from libs.common.chain import AcceptedFrame
 from libs.common.errors import LostOwnership
+from libs.common.trace import Trace
 
 
 class Journal(Protocol):
@@ -61,10 +62,15 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One record of the commands topic; no batch when it was poison and is put aside."""
+    """One record of the commands topic; no batch when it was poison and is put aside.
+
+    Args:
+        traces: spans by subject that its commands were sent for.
+    """
 
     offset: int
     batch: commands_pb2.CommandBatch | None
+    traces: Mapping[int, Trace] = field(default_factory=dict)
 
 
 class CommandSource(Protocol):

@@ -16,6 +16,7 @@ from libs.common.commands import CommandSender
 from libs.common.errors import Fault
 from libs.common.ids import partition_of
 from libs.common.topics import PLANS
+from services.liquidation_execution.adapters.tracing import EpisodeTraces
 from services.liquidation_execution.adapters.wire import command_of, plan_of
 from services.liquidation_execution.app.ports import Decision
 
@@ -33,7 +34,8 @@ class DecisionSender:
         session: 16 random bytes that name this process.
     """
 
-    def __init__(self, sender: CommandSender, *, session: bytes) -> None:
+    def __init__(self, sender: CommandSender, *, session: bytes, traces: EpisodeTraces) -> None:
+        self._traces = traces
         self._sender = sender
         self._session = session
         self._numbers: defaultdict[int, int] = defaultdict(int)
@@ -54,6 +56,8 @@ class DecisionSender:
         command.session.session, command.session.n = self._session, number
         self._queued[partition].append(command)
         self._unsent += 1
+        if self._traces.on:
+            self._traces.decided(decision, number)
         self._filled.set()
         return number
 
@@ -78,7 +82,8 @@ class DecisionSender:
     async def _send(self, partition: int, batch: list[commands_pb2.Command]) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                await self._sender.send(partition, batch)
+                traces = self._traces.sent(batch) if self._traces.on else None
+                await self._sender.send(partition, batch, traces=traces)
             except Fault:
                 if attempt == _ATTEMPTS - 1:
                     raise

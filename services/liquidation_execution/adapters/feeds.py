@@ -18,6 +18,7 @@ from libs.common.service import Condition
 from libs.common.topics import Topic
 from libs.common.watch import Watch
 from services.liquidation_execution.adapters.metrics import EpisodeLatency
+from services.liquidation_execution.adapters.tracing import EpisodeTraces
 from services.liquidation_execution.adapters.wire import checked, depth_of
 from services.liquidation_execution.app.live import Live
 from services.liquidation_execution.app.process import Process
@@ -50,8 +51,11 @@ async def follow_chain(
 class Feeds:
     """What comes in becomes state, and wakes the process."""
 
-    def __init__(self, live: Live, process: Process, latency: EpisodeLatency | None = None) -> None:
+    def __init__(
+        self, live: Live, process: Process, latency: EpisodeLatency | None = None, traces: EpisodeTraces | None = None
+    ) -> None:
         self._latency = latency
+        self._traces = traces if traces is not None and traces.on else None
         self._live = live
         self._process = process
 
@@ -61,6 +65,8 @@ class Feeds:
         def take(frame: AcceptedFrame) -> None:
             body = journal_pb2.JournalBody.FromString(frame.frame.body)
             self._live.fold(partition, sequence=frame.sequence, run_time_ns=frame.run_time_ns, body=body)
+            if self._traces is not None:
+                self._traces.frame(frame)
             if self._latency is not None:
                 self._latency.frame(body, written_ns=stamp(dict(frame.headers), "wall_ns"))
             if self._live.dirty:

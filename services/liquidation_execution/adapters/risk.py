@@ -12,6 +12,8 @@ from libs.common import rpc
 from libs.common.errors import Fault
 from libs.common.ids import AccountId
 from libs.common.service import Condition
+from libs.common.trace import TRACEPARENT
+from services.liquidation_execution.adapters.tracing import EpisodeTraces
 from services.liquidation_execution.adapters.wire import answer_of, evaluate_request
 from services.liquidation_execution.app.ports import Answer
 from services.liquidation_execution.domain.slices import Candidate
@@ -37,10 +39,11 @@ _PASSING = frozenset(
 class RiskClient:
     """Asks risk, with a deadline a call and a bound on attempts."""
 
-    def __init__(self, target: str, *, principal_id: str) -> None:
+    def __init__(self, target: str, *, principal_id: str, traces: EpisodeTraces) -> None:
+        self._traces = traces
         self._channel = rpc.channel(target)
         self._stub = risk_pb2_grpc.RiskServiceStub(self._channel)
-        self._metadata = ((rpc.PRINCIPAL_KEY, principal_id),)
+        self._metadata: tuple[tuple[str, str], ...] = ((rpc.PRINCIPAL_KEY, principal_id),)
         self._target = target
 
     async def evaluate(
@@ -53,9 +56,12 @@ class RiskClient:
             Fault: it refuses the question.
         """
         request = evaluate_request(account, at_least, candidates, without_orders=without_orders)
+        metadata = self._metadata
+        if self._traces.on and (cause := self._traces.asked(account)) is not None:
+            metadata = (*metadata, (TRACEPARENT, cause))
         for attempt in range(_ATTEMPTS):
             try:
-                response = await self._stub.Evaluate(request, timeout=_DEADLINE_SECONDS, metadata=self._metadata)
+                response = await self._stub.Evaluate(request, timeout=_DEADLINE_SECONDS, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _PASSING:
                     raise Fault(f"risk refused a question: {error.code().name} {error.details()}") from error

@@ -12,6 +12,7 @@ from libs.common.chain import OWNER_BYTES, AcceptedFrame, ChainFollower, ChainWr
 from libs.common.codec import headers
 from libs.common.ids import InstrumentId
 from libs.common.topics import MARKS
+from libs.common.trace import Tracer, of_mark
 from libs.common.units import UnixNs
 from libs.common.validity import ValidityClass
 from services.price_ingestion.app.ports import Appended, Resumed
@@ -52,7 +53,8 @@ class MarksFold:
 class OwnedMarksLog:
     """Implements MarksLog with a chain writer; over for good once another writer claims the log."""
 
-    def __init__(self, *, bootstrap: str, client_id: str) -> None:
+    def __init__(self, *, bootstrap: str, client_id: str, tracer: Tracer) -> None:
+        self._tracer = tracer
         self._fold = MarksFold()
         self._writer = ChainWriter(
             bootstrap=bootstrap,
@@ -81,6 +83,7 @@ class OwnedMarksLog:
             # A reader that begins at the claim the last record names then finds a whole snapshot right behind it.
             await self._writer.reclaim(secrets.token_bytes(OWNER_BYTES))
         self._has_written = True
+        started_ns = time.time_ns()
         accepted = await self._writer.append(
             body_of(rows, is_snapshot=is_snapshot, snapshot_offset=self._fold.snapshot_offset).SerializeToString(),
             input_offset=-1,
@@ -90,6 +93,12 @@ class OwnedMarksLog:
             headers=dict(headers(wall_ns=time.time_ns())),
         )
         frame = await accepted
+        if self._tracer.on:
+            mark = of_mark(MARKS.name, frame.sequence)
+            name = "mark" if rows else "mark heartbeat"  # a decision may cite either
+            self._tracer.span(
+                name, own=mark, parent=None, start_ns=started_ns, attributes={"mark_sequence": frame.sequence}
+            )
         return Appended(frame.sequence, frame.offset)
 
     async def close(self) -> None:

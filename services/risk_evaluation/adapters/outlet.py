@@ -10,11 +10,12 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from ballast.events.v1 import risk_pb2
+from ballast.events.v1 import commands_pb2, risk_pb2
 from libs.common.codec import headers, start_producer
 from libs.common.commands import CommandSender
 from libs.common.errors import Fault
-from libs.common.topics import MARGIN, SHADOW
+from libs.common.topics import MARGIN, MARKS, SHADOW
+from libs.common.trace import Trace, Tracer, of_mark, subject_of
 from libs.common.validity import Action, ValidityClass, permits
 from services.risk_evaluation.app.ports import Output
 
@@ -39,7 +40,9 @@ class KafkaOutlet:
         on_published: Callable[[float], None],
         on_failed: Callable[[BaseException], None],
         on_broken: Callable[[str], None],
+        tracer: Tracer,
     ) -> None:
+        self._tracer = tracer
         self._on_broken = on_broken
         self._bootstrap = bootstrap
         self._client_id = client_id
@@ -67,7 +70,10 @@ class KafkaOutlet:
                 _LOG.critical("invariant broken", extra={"invariant": "I9", "partition": output.partition})
                 self._on_broken("I9")
             stamps = {"mark_received_wall_ns": output.received_wall_ns}
-            sending = asyncio.create_task(self._commands.send(output.partition, output.commands, stamps=stamps))
+            traces = self._traced(output) if self._tracer.on else None
+            sending = asyncio.create_task(
+                self._commands.send(output.partition, output.commands, stamps=stamps, traces=traces)
+            )
             self._sending.add(sending)
             sending.add_done_callback(self._sent)
         if output.frame is None or self._producer is None:
@@ -89,6 +95,16 @@ class KafkaOutlet:
         )
         published.add_done_callback(_seen)
 
+    def _traced(self, output: Output) -> dict[int, Trace]:
+        """The span of this margin, caused by its mark, under each subject that it decides on."""
+        cited = _citation(output.commands[0])
+        parts = "margin", output.partition, cited.journal_sequence, cited.mark_sequence
+        margin = self._tracer.follow(
+            "margin", of_mark(MARKS.name, cited.mark_sequence), *parts, start_ns=output.received_wall_ns,
+            attributes={"partition": output.partition, "journal_sequence": cited.journal_sequence},
+        )  # fmt: skip
+        return {subject_of(command): margin for command in output.commands}
+
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -107,6 +123,12 @@ def _seen(done: asyncio.Future[Any]) -> None:
     # Nothing is decided on a shadow: a lost frame is no reason to stop.
     if not done.cancelled() and (error := done.exception()) is not None:
         _LOG.warning("shadow margins not published", extra={"error": repr(error)})
+
+
+def _citation(command: commands_pb2.Command) -> commands_pb2.Citation:
+    if command.WhichOneof("body") == "open_episode":
+        return command.open_episode.citation
+    return command.verdict.citation
 
 
 def decides_on_unusable_mark(output: Output) -> bool:

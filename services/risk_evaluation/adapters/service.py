@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import grpc
@@ -11,7 +12,8 @@ from ballast.api.v1 import risk_pb2, risk_pb2_grpc
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import ConfigurationError
 from libs.common.ids import partition_of
-from libs.common.rpc import abort_refusal
+from libs.common.rpc import abort_refusal, caller
+from libs.common.trace import Tracer
 from services.risk_evaluation.app.dry_run import DryRuns
 from services.risk_evaluation.app.partition import PartitionRisk
 from services.risk_evaluation.app.questions import Refused, explain, what_if
@@ -27,7 +29,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RiskApi(risk_pb2_grpc.RiskServiceServicer):
     """Answers from the live book."""
 
-    def __init__(self, risk: Risk, dry_runs: DryRuns) -> None:
+    def __init__(self, risk: Risk, dry_runs: DryRuns, tracer: Tracer) -> None:
+        self._tracer = tracer
         self._risk = risk
         self._dry_runs = dry_runs
 
@@ -41,6 +44,8 @@ class RiskApi(risk_pb2_grpc.RiskServiceServicer):
 
     async def Evaluate(self, request: risk_pb2.EvaluateRequest, context: Context) -> risk_pb2.EvaluateResponse:
         """Margins under hypothetical changes."""
+        if self._tracer.on and (cause := caller(context)) is not None:
+            self._tracer.work_for(self._tracer.follow("evaluate", cause, cause.span_id, start_ns=time.time_ns()))
         partition = await self._partition(request.account, request.at_least, context)
         try:
             return what_if(self._risk.model, partition, self._risk.market, self._risk.control, request)

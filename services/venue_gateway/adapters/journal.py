@@ -12,6 +12,7 @@ from libs.common.chain.kafka import new_consumer
 from libs.common.errors import Fault
 from libs.common.service import Condition
 from libs.common.topics import JOURNAL
+from services.venue_gateway.adapters.tracing import OrderTraces
 from services.venue_gateway.app.ledger_view import LedgerView
 
 POLL_SECONDS = 1.0
@@ -20,7 +21,10 @@ POLL_SECONDS = 1.0
 class JournalReader:
     """One follower a partition; all of a partition's frames go into the view in order."""
 
-    def __init__(self, *, bootstrap: str, client_id: str, view: LedgerView, caught_up: Condition) -> None:
+    def __init__(
+        self, *, bootstrap: str, client_id: str, view: LedgerView, caught_up: Condition, traces: OrderTraces
+    ) -> None:
+        self._traces = traces
         self._followers = [
             ChainFollower(bootstrap=bootstrap, topic=JOURNAL, partition=one, client_id=f"{client_id}-{one}")
             for one in range(len(view.books))
@@ -58,6 +62,8 @@ class JournalReader:
         follower = self._followers[partition]
         while True:
             frames = await follower.poll(timeout_s=POLL_SECONDS)
+            if self._traces.on:
+                self._traces.frames(frames)
             if frames:
                 self._view.apply(partition, frames)
             self._moved[partition].set()

@@ -14,6 +14,7 @@ from libs.common.codec import headers, start_producer
 from libs.common.commands import CommandSender
 from libs.common.errors import Fault
 from libs.common.topics import LIQUIDITY
+from services.venue_gateway.adapters.tracing import OrderTraces
 
 
 class FaultyOnce:
@@ -21,9 +22,11 @@ class FaultyOnce:
 
     Args:
         fail: told of the fault.
+        traces: of orders.
     """
 
-    def __init__(self, sender: CommandSender, fail: Callable[[Fault], None]) -> None:
+    def __init__(self, sender: CommandSender, fail: Callable[[Fault], None], traces: OrderTraces) -> None:
+        self._traces = traces
         self._sender = sender
         self._fail = fail
 
@@ -32,7 +35,8 @@ class FaultyOnce:
     ) -> None:
         """Returns when the commands are on the topic. Raises Fault."""
         try:
-            await self._sender.send(partition, commands, stamps=stamps)
+            traces = self._traces.reported(commands) if self._traces.on else None
+            await self._sender.send(partition, commands, stamps=stamps, traces=traces)
         except Fault as fault:
             self._fail(fault)
             raise

@@ -10,6 +10,7 @@ import grpc
 
 from ballast.api.v1 import venue_pb2, venue_pb2_grpc
 from libs.common import rpc
+from services.venue_gateway.adapters.tracing import OrderTraces
 from services.venue_gateway.app.ports import Commands
 from services.venue_gateway.app.venue_session import VenueSession
 from services.venue_gateway.app.venues import Venues
@@ -32,7 +33,8 @@ Requests = AsyncIterator[venue_pb2.ConnectRequest]
 class VenueService(venue_pb2_grpc.VenueServiceServicer):
     """The venue edge."""
 
-    def __init__(self, *, venues: Venues, commands: Commands) -> None:
+    def __init__(self, *, venues: Venues, commands: Commands, traces: OrderTraces) -> None:
+        self._traces = traces
         self._venues = venues
         self._commands = commands
 
@@ -46,6 +48,8 @@ class VenueService(venue_pb2_grpc.VenueServiceServicer):
             session = await self._venues.open(await _hello(requests), principal=principal)
             try:
                 async for response in self._serve(session, requests):
+                    if self._traces.on:
+                        self._traces.sent(response)
                     yield response
             finally:
                 self._venues.close(session)

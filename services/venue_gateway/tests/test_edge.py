@@ -12,7 +12,9 @@ from ballast.api.v1 import client_pb2, client_pb2_grpc, venue_pb2, venue_pb2_grp
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common import rpc
+from libs.common.trace import Tracer
 from services.venue_gateway.adapters.client_service import ClientService
+from services.venue_gateway.adapters.tracing import OrderTraces
 from services.venue_gateway.adapters.venue_service import VenueService
 from services.venue_gateway.app.books import DisplayedBooks
 from services.venue_gateway.app.venue_metrics import GatewayMetrics
@@ -70,7 +72,9 @@ async def edge() -> AsyncIterator[Edge]:
             ),
             server,
         )
-        venue_pb2_grpc.add_VenueServiceServicer_to_server(VenueService(venues=venues, commands=house.commands), server)
+        venue_pb2_grpc.add_VenueServiceServicer_to_server(
+            VenueService(venues=venues, commands=house.commands, traces=OrderTraces(Tracer())), server
+        )
         await server.start()
         yield made
         await server.stop(0)
