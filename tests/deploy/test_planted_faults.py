@@ -66,7 +66,7 @@ FAULTS: list[tuple[str, str, Any, str]] = [
     (f"{RULE} what-if-from", "", ABSENT, "expected a NetworkPolicy what-if-from"),
     (f"{RULE} edge-to", "spec/ingress/0/from", ANYWHERE, "a stranger to venue-gateway:50051 is open"),
     (f"{RULE} edge-to", "spec/ingress/0/ports", ABSENT, "clients to venue-gateway:8080 is open, against the table"),
-    (f"{RULE} metrics-to", "spec/ingress/0/from/0/namespaceSelector", {}, "a stranger to risk-evaluation:8080 is open"),
+    (f"{RULE} metrics-to", "spec/ingress/0/from", ANYWHERE, "a stranger to risk-evaluation:8080 is open"),
     (f"{RULE} kafka-from", "spec/egress/0/to/0/podSelector/matchLabels", {"a": "b"}, "Kafka:9092 is closed"),
     (f"{RULE} replay-to", "metadata/labels/ballast~1flow", "edge", "expected the label ballast/flow: replay"),
     (f"{RULE} replay-to", "metadata/name", "play-to", "NetworkPolicy play-to: expected a flow of the table"),

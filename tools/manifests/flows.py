@@ -29,7 +29,10 @@ class End:
 OUTSIDE = {
     "the cluster's DNS": End("DNS", {_NAMESPACE: "kube-system"}, {"k8s-app": "kube-dns"}),
     "Kafka": End("Kafka", {_NAMESPACE: "ballast-kafka"}, {"strimzi.io/cluster": "ballast"}),
-    "Prometheus": End("Prometheus", {_NAMESPACE: "monitoring"}, {}),
+    "Prometheus": End("Prometheus", {_NAMESPACE: "monitoring"}, {"app.kubernetes.io/name": "prometheus"}),
+    "the trace collector": End(
+        "the collector", {_NAMESPACE: "monitoring"}, {"app.kubernetes.io/name": "opentelemetry-collector"}
+    ),
     "clients and venues": End("clients", {"ballast/edge": "allowed"}, {}),
     "venues": End("venues", {"ballast/venues": "allowed"}, {}),
     "": End("a stranger", {_NAMESPACE: "default"}, {}),
