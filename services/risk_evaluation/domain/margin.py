@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 
 from libs.common.units import PPM
-from services.risk_evaluation.domain.arrays import EXACT_USD6_MAX, F8, I8, U1, Mask, ceil_usd6, floor_usd6, nearest_usd6
+from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask, ceil_usd6, floor_usd6, nearest_usd6
 from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.lines import Sums, bucket_sums, line_table, quantities, still_money
 from services.risk_evaluation.domain.liquidity import add_on, order_notional
@@ -79,7 +79,7 @@ def evaluate(model: Model, prices: Prices, book: BookRows) -> Margins:
     maintenance_margin = ceil_usd6(maintenance.loss + cost)
     initial_margin = np.maximum(
         times_ppm_up(maintenance_margin, model.initial_over_maintenance_ppm),
-        ceil_usd6(_bounded(initial.loss + _total(liquidity_filled) + open_loss)),
+        ceil_usd6(initial.loss + _total(liquidity_filled) + open_loss),
     )
     published = floor_usd6(equity)
     gross = _total(np.abs(exposure))
@@ -95,7 +95,7 @@ def evaluate(model: Model, prices: Prices, book: BookRows) -> Margins:
         validity=_validity(prices, book),
         scan_loss=nearest_usd6(maintenance.parts),
         add_on=nearest_usd6(cost),
-        open_orders=ceil_usd6(_bounded(open_loss)),
+        open_orders=ceil_usd6(open_loss),
         gross_notional=nearest_usd6(gross),
     )
 
@@ -119,14 +119,6 @@ def line_values(model: Model, prices: Prices, book: BookRows) -> tuple[I8, I8]:
     assets = np.stack([book.net_units[column] * prices.unit[column] for column in range(len(model.assets))])
     variation = _variation_units(model, prices, book)
     return floor_usd6(assets), floor_usd6(variation * prices.settle[:, None])
-
-
-def _bounded(asked: F8) -> F8:
-    """What open orders ask for, at most the largest exact number: no equity reaches it.
-
-    An order may name any price, whoever sends it: one far from the market must be refused, not stop every account.
-    """
-    return np.minimum(asked, float(EXACT_USD6_MAX - 1))
 
 
 def _total(parts: F8) -> F8:

@@ -267,6 +267,14 @@ async def test_new_risk_is_judged_as_if_what_is_reserved_had_left() -> None:
     assert _reasons(desk.screen.commands) == [ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN] * 2
 
 
+async def test_an_account_beyond_what_floats_hold_exactly_stops_nobody() -> None:
+    desk = await desk_with(100_000_000_000, 10)
+    await desk.journal(attributes(OTHER), posting(OTHER, USD, CASH, 5 * DOLLAR))
+    await desk.marks()
+    equity = dict(zip(desk.screen.frames[-1].account, desk.screen.frames[-1].equity, strict=True))
+    assert (equity[ME], equity[OTHER]) == (2**53 - 2, 5 * DOLLAR)  # cut against the account, the other one untouched
+
+
 async def test_nothing_is_decided_while_marks_are_silent() -> None:
     desk = await desk_with(100_000, 10)
     await desk.marks()
