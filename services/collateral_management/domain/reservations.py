@@ -17,6 +17,7 @@ DESTINATION_MAX = 256
 def withdraw(draft: Draft, body: commands_pb2.Withdraw, sender: commands_pb2.Principal) -> int | Refused:
     """Reservation id of a withdrawal: its units leave cash at once and wait."""
     refused = _may_reserve(draft, body, sender)
+    refused = refused or _sibling_in_episode(draft, body.account)
     if refused is None and len(body.destination) > DESTINATION_MAX:
         return Refused(words.REFUSAL_TOO_LARGE, f"expected a destination of at most {DESTINATION_MAX} characters")
     return refused or _reserve(draft, body, to_account=0, destination=body.destination)
@@ -48,6 +49,16 @@ def _may_reserve(
     pending, most = len(draft.state.reservations_of(body.account)), draft.context.parameters.ledger.open_orders_max
     if pending >= most:
         return Refused(words.REFUSAL_TOO_MANY_ORDERS, f"account {body.account} has {pending} pending reservations")
+    return None
+
+
+def _sibling_in_episode(draft: Draft, account: int) -> Refused | None:
+    """Refuses an outflow while another account of the entity is liquidated: the winning leg does not leave the losing."""
+    entity = entity_of(account)
+    for sub in range(draft.state.entity_accounts.get(entity, 0)):
+        sibling = draft.account(entity | sub)
+        if sibling is not None and sibling.episode:
+            return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {sibling.account} of the entity is liquidated")
     return None
 
 
@@ -115,6 +126,10 @@ def verdict(draft: Draft, body: commands_pb2.Verdict, _: commands_pb2.Principal)
     attributes = draft.account(reservation.account)
     if body.settle and attributes is not None and attributes.restricted:
         return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {reservation.account} is restricted")
+    if body.settle and not reservation.to_account:
+        refused = _sibling_in_episode(draft, reservation.account)
+        if refused:
+            return refused
     end_reservation(draft, reservation, reason=None if body.settle else body.reason)
     return reservation.reservation
 

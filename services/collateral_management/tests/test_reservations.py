@@ -10,7 +10,7 @@ import pytest
 from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import market_pb2
-from libs.common.ids import SystemAccount
+from libs.common.ids import SystemAccount, entity_of
 from libs.common.units import SECOND_NS
 from services.collateral_management.domain.state import CASH, DEBT, RESERVED
 from services.collateral_management.tests.ladders import climb
@@ -198,6 +198,24 @@ def test_nothing_is_let_out_of_a_restricted_account_but_voids(story: Story, rese
     assert story.state.accounts[account].restricted
     assert judge(story, account, target).refusal == words.REFUSAL_ACCOUNT_RESTRICTED
     assert not judge(story, account, target, settle=False).refusal
+
+
+def test_nothing_leaves_an_entity_while_one_of_its_accounts_is_liquidated(story: Story) -> None:
+    winner = story.account(usd=100)
+    loser = story.account(usd=100, entity=entity_of(winner))
+    target = withdrawal(story, winner)
+    episode = story.episode(loser)
+    assert judge(story, winner, target).refusal == words.REFUSAL_ACCOUNT_RESTRICTED
+    assert not judge(story, winner, target, settle=False).refusal
+    again = story.do("withdraw", account=winner, asset=USD, units=DOLLAR, destination="bank")
+    assert again.refusal == words.REFUSAL_ACCOUNT_RESTRICTED
+    saving = story.do("transfer", account=winner, to_account=loser, asset=USD, units=DOLLAR)
+    story.do("verdict", account=winner, reservation=saving.subject, settle=True, citation=story.cite())
+    assert story.balance(loser, USD) == 101 * DOLLAR
+    story.do(
+        "close_episode", account=loser, episode=episode, outcome=words.EPISODE_STATE_HEALTHY, citation=story.cite()
+    )
+    assert not story.do("withdraw", account=winner, asset=USD, units=DOLLAR, destination="bank").refusal
 
 
 def test_a_reducing_order_is_let_out_of_an_overdrawn_account(story: Story) -> None:

@@ -245,12 +245,17 @@ class Decisions:
     ) -> ledger_pb2.Refusal:
         row = self._fold.columns.row_of[one.account]
         margins, position = released.get(row, (judged.margins, judged.at[row]))
-        if self._is_restricted(one.account):
+        if self._is_restricted(one.account) or (not one.to_account and self._sibling_in_episode(row)):
             return ledger_pb2.REFUSAL_ACCOUNT_RESTRICTED
         if not permits(ValidityClass(int(margins.validity[position])), Action.WITHDRAWAL):
             return ledger_pb2.REFUSAL_MARK_NOT_USABLE
         fits = bool(margins.may_withdraw[position])
         return ledger_pb2.REFUSAL_UNSPECIFIED if fits else ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN
+
+    def _sibling_in_episode(self, row: int) -> bool:
+        """The ledger lets nothing out of an entity that has an account in liquidation."""
+        columns, book = self._fold.columns, self._fold.book
+        return any(book.open_episode(columns.accounts[other]) is not None for other in columns.entity_rows([row]))
 
     def _is_restricted(self, account: int) -> bool:
         attributes = self._fold.book.accounts.get(account)
