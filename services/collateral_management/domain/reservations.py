@@ -53,7 +53,7 @@ def _may_reserve(
 
 
 def _sibling_in_episode(draft: Draft, account: int) -> Refused | None:
-    """Refuses an outflow while another account of the entity is liquidated: the winning leg does not leave the losing."""
+    """Refuses an outflow while another account of the entity is liquidated: a winning leg stays with the losing one."""
     entity = entity_of(account)
     for sub in range(draft.state.entity_accounts.get(entity, 0)):
         sibling = draft.account(entity | sub)
