@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from libs.common.errors import invariant
-from services.risk_evaluation.domain.arrays import EXACT_USD6_MAX, F8, I8, U1
+from services.risk_evaluation.domain.arrays import EXACT_USD6_MAX, F8, I4, I8, U1
 from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.lines import quantities, still_money
 from services.risk_evaluation.domain.model import Model
@@ -82,7 +82,7 @@ def split(entity: I8, has_orders: Sequence[bool] | U1) -> Split:
     return Split(accounts[~needs_all], start, rest)
 
 
-def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8, out: Standings) -> int:
+def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8 | I4, out: Standings) -> int:
     """Margins of accounts alone; returns how many states changed. Raises InvariantBroken (I8) where floats drift."""
     emits, top = sweep(
         chosen, arena.start, arena.count, arena.index, arena.quantity, money, table.rows, table.single, table.bucket,
