@@ -186,6 +186,26 @@ def test_the_grid_is_the_scalar_price_cell_by_cell() -> None:
             assert greeks[VEGA, i, k] == pytest.approx(one.vega, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.parametrize("forward", [0.0, 1e-30, 1.0, 6e4, 1e30])
+@pytest.mark.parametrize("strike", [0.0, 1e-30, 6e4, 1e30])
+def test_the_far_ends_of_every_input_give_numbers(forward: float, strike: float) -> None:
+    for years in (0.0, 1e-300, 1e-9, 1.0, 1e9, 1e300):
+        for vol in (0.0, 1e-300, 0.5, 25.0, 1e300):
+            for kind in LineKind:
+                got = black76(forward=forward, strike=strike, years=years, vol=vol, discount=0.5, kind=kind)
+                assert math.isfinite(got.value)
+                assert math.isfinite(got.delta)
+                assert 0.0 <= got.value <= 0.5 * max(forward, strike, 1.0) * (1.0 + 1e-12)
+
+
+def test_columns_of_another_length_are_refused() -> None:
+    two, three = np.ones(2), np.ones(3)
+    with pytest.raises(ValueError, match="expected a column of 2, was"):
+        price_grid(two, three, two, two, two, scenarios_of(two))
+    with pytest.raises(ValueError, match=r"expected 2 kinds in 0 \.\. 5"):
+        price_grid(two, two, two, two, two, scenarios_of(two), kinds=np.array([0, 6]))
+
+
 def test_time_that_passes_costs_theta_and_stops_at_expiry() -> None:
     forward, strike, years, vol, discount = (np.array([one]) for one in (100.0, 105.0, 0.5, 0.4, 0.98))
     hour = 1.0 / 8760.0

@@ -91,11 +91,13 @@ def _aave(raw: Json, expected: Any) -> list[Figure]:
 
 def _liquidated(outcome: aave_v3.Liquidation | aave_v3.LiquidationRefusal, expected: Any) -> list[Figure]:
     if isinstance(outcome, aave_v3.LiquidationRefusal):
+        if isinstance(expected, dict):
+            return compared(expected, {"accepted": False, "reverts": True}, EXACT)
         return [Figure(f"refused {outcome.name}", REFUSED, expected)]
     if isinstance(expected, str):
         return [Figure("refused", "accepted", expected)]
     got = {"repaid_base": outcome.repaid / aave_v3.BASE_ONE, "seized_base": outcome.seized / aave_v3.BASE_ONE}
-    return compared(expected, {**got, "accepted": True}, Tolerance(absolute=1e-8))
+    return compared(expected, {**got, "accepted": True, "reverts": False}, Tolerance(absolute=1e-8))
 
 
 def _collateral(raw: Json) -> tuple[int, int]:

@@ -9,6 +9,8 @@ import numpy as np
 from services.risk_evaluation.domain.options.normal import INVERSE_SQRT_2PI, compiled, exp, upper_tail
 
 TOTAL_VOL_MAX = 24.0  # formulas.md G: beyond it a call is worth the discounted forward, a put the discounted strike
+_TOTAL_VOL_MIN = 1e-16  # below it an option is worth less than the last bit of its forward
+_CERTAIN = 38.0  # so many deviations away, the tail has left the floats
 
 
 class LineKind(IntEnum):
@@ -42,11 +44,13 @@ def cell(
         return discount, 0.0, 0.0, 0.0, rate * discount
     root = np.sqrt(years) if years > 0.0 else 0.0
     total = vol * root
-    if not total > 0.0 or strike <= 0.0 or forward <= 0.0:
+    if not total > _TOTAL_VOL_MIN or strike <= 0.0 or forward <= 0.0:
         return _certain(kind, forward, strike, discount, rate)
     total = min(total, TOTAL_VOL_MAX)
     d1 = moneyness / total + 0.5 * total
     d2 = d1 - total
+    if min(d1, d2) > _CERTAIN or max(d1, d2) < -_CERTAIN:
+        return _certain(kind, forward, strike, discount, rate)
     # e^(-d2²/2) = e^(-d1²/2)·F/K, so that one exponential serves both; where it has left the floats, so has the tail.
     bell1 = exp(-0.5 * d1 * d1)
     bell2 = bell1 * (forward / strike) if bell1 > 1e-280 else exp(-0.5 * d2 * d2)

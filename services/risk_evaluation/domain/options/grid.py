@@ -75,28 +75,36 @@ def price_grid(
         forwards, strikes, expiries, vols, discounts: (lines,) arrays; expiries in years.
         kinds: (lines,) of LineKind; calls without it.
         fixed: (lines,) part of each forward that has settled and no longer moves.
+    Raises: ValueError when lengths differ or a kind is unknown: the compiled pass looks at no bound.
     """
     lines, columns = forwards.shape[0], scenarios.spot.shape[0]
-    calls = np.full(lines, int(LineKind.CALL), dtype=np.int64)
-    vol = np.ascontiguousarray(np.broadcast_to(scenarios.vol, (lines, columns)))
+    kinds = np.full(lines, int(LineKind.CALL), dtype=np.int64) if kinds is None else kinds
+    if kinds.shape != (lines,) or np.any((kinds < 0) | (kinds > int(LineKind.CASH))):
+        raise ValueError(f"expected {lines} kinds in 0 .. {int(LineKind.CASH)}, was {kinds.shape}")
     prices = np.empty((lines, columns))
     greeks = np.empty((4, lines, columns))
     _fill(
-        calls if kinds is None else kinds,
-        forwards,
-        np.zeros(lines) if fixed is None else fixed,
-        strikes,
-        expiries,
-        vols,
-        discounts,
-        scenarios.spot,
-        vol,
-        scenarios.vol_floor,
-        scenarios.years_passed,
+        np.ascontiguousarray(kinds, dtype=np.int64),
+        _column(forwards, lines),
+        _column(np.zeros(lines) if fixed is None else fixed, lines),
+        _column(strikes, lines),
+        _column(expiries, lines),
+        _column(vols, lines),
+        _column(discounts, lines),
+        _column(scenarios.spot, columns),
+        _column(scenarios.vol_floor, columns),
+        _column(scenarios.years_passed, columns),
+        np.ascontiguousarray(np.broadcast_to(scenarios.vol, (lines, columns)), dtype=np.float64),
         prices,
         greeks,
     )
     return prices, greeks
+
+
+def _column(values: F8, length: int) -> F8:
+    if values.shape != (length,):
+        raise ValueError(f"expected a column of {length}, was {values.shape}")
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 @compiled
@@ -109,9 +117,9 @@ def _fill(
     vols: F8,
     discounts: F8,
     spot: F8,
-    vol_factor: F8,
     vol_floor: F8,
     passed: F8,
+    vol_factor: F8,
     prices: F8,
     greeks: F8,
 ) -> None:
