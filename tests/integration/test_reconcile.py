@@ -124,6 +124,13 @@ async def test_an_honest_run_ends_with_status_0_and_a_report(
     assert values["ledger_fingerprints_verified"] == values["journal_frames"]
     assert values["margin_frames_recomputed"] == values["margin_frames"]
     assert values["mark_to_first_order_at_venue_p50"] > 0
+    command = [sys.executable, "-m", "tools.contagion", "--bootstrap", fresh_kafka, "--asset", "BTC", "--fall", "0.9"]
+    answer = await asyncio.to_thread(
+        subprocess.run, command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "accounts cannot pay" in answer.stdout
+    assert json.loads((tmp_path / ".run/contagion/report.json").read_text())["ok"] is True
 
 
 @pytest.mark.parametrize(("number", "defect"), _one_for_each(), ids=[number for number, _ in _one_for_each()])
