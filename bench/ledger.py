@@ -20,6 +20,7 @@ from libs.common.book import Fingerprint, PartitionBook
 from libs.common.config import load_parameters
 from libs.common.ids import account_id, serial_id
 from libs.common.parameters import Parameters
+from services.collateral_management.app.audit import Audit
 from services.collateral_management.domain.draft import Context
 from services.collateral_management.domain.ledger import fold, handle
 from services.collateral_management.domain.state import State
@@ -121,7 +122,24 @@ def _run(parameters: Parameters, accounts: int) -> dict[str, float]:
         if book.fingerprint != body.fingerprint:
             raise RuntimeError("I13")
     spent["book"] = (time.process_time() - started) / accounts / len(_ROLES)
+    spent["audit"] = _audit(parameters, frames, book) / accounts / len(_ROLES)
     return spent
+
+
+def _audit(parameters: Parameters, frames: list[tuple[bytes, Context]], book: PartitionBook) -> float:
+    """CPU seconds of the second look at all frames, decoding left out."""
+    audit = Audit(0, partitions=parameters.partitions, found=_fail, paid=lambda asset, step, units: None)
+    spent = 0.0
+    for content, context in frames:
+        body = journal_pb2.JournalBody.FromString(content)
+        started = time.process_time()
+        audit.frame(context.sequence, body, book, is_history=False)
+        spent += time.process_time() - started
+    return spent
+
+
+def _fail(number: str, detail: str) -> None:
+    raise RuntimeError(f"{number}: {detail}")
 
 
 def main() -> None:

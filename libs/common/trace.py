@@ -147,9 +147,12 @@ class Tracer:
     instance: str = ""
     exporter: Exporter | None = None
     on: bool = field(init=False)
+    resource: Any = field(init=False, default=None)  # made once: it costs more than a span
 
     def __post_init__(self) -> None:
         self.on = self.exporter is not None
+        if self.on:
+            self.resource = _resource(self.service, self.instance)
 
     def span(
         self,
@@ -204,6 +207,12 @@ def tracer_to(target: str, *, service: str, instance: str) -> Tracer:
     return Tracer(service, instance, BatchSpanProcessor(OTLPSpanExporter(endpoint=target, insecure=True)))
 
 
+def _resource(service: str, instance: str) -> Any:
+    from opentelemetry.sdk.resources import Resource
+
+    return Resource({"service.namespace": "ballast", "service.name": service, "service.instance.id": instance})
+
+
 def _readable(
     tracer: Tracer,
     name: str,
@@ -213,7 +222,6 @@ def _readable(
     attributes: Mapping[str, int | str],
     links: Sequence[Trace],
 ) -> Any:
-    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
@@ -225,9 +233,7 @@ def _readable(
         name,
         context=context(own),
         parent=context(parent) if parent is not None else None,
-        resource=Resource(
-            {"service.namespace": "ballast", "service.name": tracer.service, "service.instance.id": tracer.instance}
-        ),
+        resource=tracer.resource,
         attributes=dict(attributes),
         links=[Link(context(one)) for one in links],
         kind=SpanKind.INTERNAL,

@@ -33,8 +33,8 @@ FRAME_BYTES_MAX = 1024 * 1024  # a frame is closed at the command that passes th
 POLL_SECONDS = 0.25
 RECLAIM_SECONDS = 3_600.0
 ALERTS = (
-    "fact_in_suspense", "impossible_fill", "late_report", "overdraft", "overfill", "unknown_order", "unknown_report",
-    "unreleased_order",
+    "fact_in_suspense", "impossible_fill", "late_report", "off_limit", "overdraft", "overfill", "unknown_order",
+    "unknown_report", "unreleased_order",
 )  # fmt: skip
 
 
