@@ -15,7 +15,7 @@ from libs.common.service import ServiceSettings, read_settings
 from libs.common.topics import DEAD_TOPICS, TOPICS
 from tools.demo.processes import SERVICES
 from tools.manifests.__main__ import broken
-from tools.manifests.render import DEPLOY, OVERLAYS, POD_OWNERS, Object, containers, named, of_kind, render
+from tools.manifests.render import DEPLOY, OVERLAYS, POD_OWNERS, Object, containers, label_of, named, of_kind, render
 from tools.manifests.topics import PATH, topics_yaml
 
 Overlays = Callable[[str], list[Object]]
@@ -122,6 +122,16 @@ def test_production_spreads_brokers_and_ledger_over_zones(overlays: Overlays) ->
     for pod in [*pods, ledger["template"]["spec"]]:
         first = pod["topologySpreadConstraints"][0]
         assert (first["topologyKey"], first["whenUnsatisfiable"]) == (zone["topologyKey"], "DoNotSchedule")
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_steps_of_the_guide_reach_every_object_once(overlays: Overlays, name: str) -> None:
+    for one in overlays(name):
+        labels = one["metadata"].get("labels", {})
+        is_common = labels.get("app.kubernetes.io/part-of") == "ballast" and "app.kubernetes.io/name" not in labels
+        is_kafka = labels.get("app.kubernetes.io/component") == "kafka"
+        is_service = labels.get("app.kubernetes.io/name", "").replace("-", "_") in SERVICES
+        assert is_common + is_kafka + is_service == 1, label_of(one)
 
 
 def test_the_base_alone_renders_without_a_kafka() -> None:

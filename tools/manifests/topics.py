@@ -9,6 +9,7 @@ from libs.common.topics import DEAD_TOPICS, TOPICS, Topic
 from tools.manifests.render import DEPLOY, REPOSITORY, Object
 
 PATH = DEPLOY / "components" / "kafka" / "topics.yaml"
+_LABELS = {"app.kubernetes.io/component": "kafka", "strimzi.io/cluster": "ballast"}
 _HEAD = "# Written by `make manifests` from libs/common/topics.py and config/: not to be edited.\n"
 
 
@@ -21,7 +22,7 @@ def _object(topic: Topic, home_partitions: int) -> Object:
     return {
         "apiVersion": "kafka.strimzi.io/v1",
         "kind": "KafkaTopic",
-        "metadata": {"name": topic.name, "namespace": "ballast-kafka", "labels": {"strimzi.io/cluster": "ballast"}},
+        "metadata": {"name": topic.name, "namespace": "ballast-kafka", "labels": dict(_LABELS)},
         "spec": {"partitions": topic.partitions or home_partitions, "config": topic.config()},
     }
 
