@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -188,6 +189,27 @@ async def test_a_shadow_of_the_set_in_force_differs_in_nothing(loaded: LoadedPar
     ((frame), *_), _ = await _shadowed(loaded, loaded.canonical_json, frames=1, every=1)
     assert (frame.accounts, frame.differing, len(frame.account)) == (3, 0, 0)
     assert frame.initial_margin_sum == frame.shadow_initial_margin_sum > 0
+
+
+async def test_a_shadow_still_at_work_lets_the_next_frame_pass(loaded: LoadedParameters) -> None:
+    found: list[risk_pb2.ShadowFrame] = []
+    waiting: list[Any] = []
+    at_work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def spawn(coroutine: Any, name: str) -> Any:
+        waiting.append(coroutine)
+        return at_work
+
+    shadow = _shadow(loaded, loaded.canonical_json, every=1, found=found, spawn=spawn)
+    desk = await three(loaded, after_marks=shadow.after_marks)
+    await desk.marks(MARK)
+    assert len(waiting) == 1
+    at_work.set_result(None)
+    await desk.marks(MARK)
+    assert len(waiting) == 2
+    for one in waiting:
+        await one
+    assert [one.mark_sequence for one in found] == [1, 3]
 
 
 def test_a_shadow_that_does_not_fit_the_book_is_refused(loaded: LoadedParameters) -> None:

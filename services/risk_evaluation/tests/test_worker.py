@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ballast.events.v1 import commands_pb2, journal_pb2, risk_pb2
@@ -19,7 +21,7 @@ ME, OTHER = account(), account(entity=2)
 MAINTENANCE_10 = 600_000 * 0.0591  # of 10 lots at 60,000 with z 2.33, sigma 1, six hours, about
 
 
-async def desk_with(cash: int, lots: int = 0, **options: bool) -> Desk:
+async def desk_with(cash: int, lots: int = 0, **options: Any) -> Desk:
     desk = Desk(**options)
     await desk.journal(
         attributes(ME),
