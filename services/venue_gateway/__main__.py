@@ -18,7 +18,7 @@ from services.venue_gateway.adapters.topics import FaultyOnce, LiquidityTopic
 from services.venue_gateway.adapters.tracing import OrderTraces
 from services.venue_gateway.adapters.venue_service import VenueService
 from services.venue_gateway.app.answers import Answers
-from services.venue_gateway.app.books import DisplayedBooks
+from services.venue_gateway.app.books import DisplayedBooks, again_after_ns
 from services.venue_gateway.app.clients import ClientMetrics, Clients
 from services.venue_gateway.app.ledger_view import LedgerView
 from services.venue_gateway.app.venue_metrics import GatewayMetrics
@@ -59,7 +59,10 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
     producing.set(True)
     commands = FaultyOnce(sender, partial(context.fail, where="commands"), traces)
     metrics = GatewayMetrics(context.metrics)
-    books = DisplayedBooks(lambda venue: metrics.books.labels(directory.venue_by_id[venue].name).inc())
+    books = DisplayedBooks(
+        lambda venue: metrics.books.labels(directory.venue_by_id[venue].name).inc(),
+        again_after_ns=again_after_ns(context.parameters),
+    )
     clients = Clients(
         directory=directory, view=view, answers=answers, commands=commands, metrics=ClientMetrics(context.metrics)
     )

@@ -121,8 +121,10 @@ class Risk:
         try:
             while not stopping.is_set():
                 woken = asyncio.ensure_future(self._wake.wait())
-                await asyncio.wait({woken, asked}, return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
+                try:
+                    await asyncio.wait({woken, asked}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    woken.cancel()
                 self._wake.clear()
                 await self.turn()
         finally:

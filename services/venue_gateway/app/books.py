@@ -6,8 +6,14 @@ import asyncio
 from collections.abc import Callable
 
 from ballast.events.v1 import market_pb2
+from libs.common.parameters import Parameters
 from services.venue_gateway.app.ports import LiquidityLog
 from services.venue_gateway.app.venue_words import same_depth
+
+
+def again_after_ns(parameters: Parameters) -> int:
+    """Half the age at which depth does not count any more."""
+    return parameters.prices.max_age_ns // 2
 
 
 class DisplayedBooks:
@@ -15,10 +21,13 @@ class DisplayedBooks:
 
     Args:
         published: told the venue id of each book that went out.
+        again_after_ns: run time after which a book goes out although its levels are the same. Nobody counts on depth
+            that is older than the guard's limit, so without this a quiet market would have none.
     """
 
-    def __init__(self, published: Callable[[int], None]) -> None:
+    def __init__(self, published: Callable[[int], None], *, again_after_ns: int) -> None:
         self._published = published
+        self._again_after_ns = again_after_ns
         self._last: dict[tuple[int, int], market_pb2.Liquidity] = {}
         self._waiting: dict[tuple[int, int], market_pb2.Liquidity] = {}
         self._changed = asyncio.Event()
@@ -27,10 +36,13 @@ class DisplayedBooks:
         """Takes a book as it is now; one that is older than what is known is dropped."""
         key = (book.venue, book.instrument)
         known = self._waiting.get(key) or self._last.get(key)
-        if known is not None and (book.sequence <= known.sequence or same_depth(known, book)):
+        if known is not None and (book.sequence <= known.sequence or self._says_nothing_new(known, book)):
             return
         self._waiting[key] = book
         self._changed.set()
+
+    def _says_nothing_new(self, known: market_pb2.Liquidity, book: market_pb2.Liquidity) -> bool:
+        return same_depth(known, book) and book.run_time_ns - known.run_time_ns < self._again_after_ns
 
     def forget(self, venue: int) -> None:
         """A new session of a venue: its numbers may begin again."""

@@ -60,7 +60,7 @@ async def edge() -> AsyncIterator[Edge]:
             directory=DIRECTORY,
             view=house.view,
             clients=house.clients,
-            books=DisplayedBooks(lambda venue: None),
+            books=DisplayedBooks(lambda venue: None, again_after_ns=10**9),
             metrics=GatewayMetrics(house.metrics),
             session=b"v" * 16,
             ready=lambda: made.ready,

@@ -32,6 +32,7 @@ WORKING = ledger_pb2.ORDER_STATE_WORKING
 CANCELLING = ledger_pb2.ORDER_STATE_CANCELLING
 FILL = ledger_pb2.REPORT_KIND_FILL
 OTHER = serial_id(partition=PARTITION, serial=8)
+AGAIN_AFTER_NS = 300 * 10**9
 
 
 class Story:
@@ -40,7 +41,7 @@ class Story:
     def __init__(self) -> None:
         self.house = House().with_account()
         self.now_s = 100.0
-        self.books = DisplayedBooks(lambda venue: None)
+        self.books = DisplayedBooks(lambda venue: None, again_after_ns=AGAIN_AFTER_NS)
         self.house.view.listen(lambda moved: self.session.journal_moved(moved))
         self.metrics = GatewayMetrics(self.house.metrics)
         self.session = self.new_session(received=0)
@@ -284,9 +285,12 @@ async def test_a_newer_session_in_the_journal_ends_this_one(story: Story) -> Non
     assert story.session.ended.reason is EndReason.SUPERSEDED
 
 
-def _book(sequence: int, price: str = "60000", lots: int = 1, symbol: str = "BTC-USD-PERP") -> venue_pb2.ConnectRequest:
+def _book(
+    sequence: int, price: str = "60000", lots: int = 1, symbol: str = "BTC-USD-PERP", run_time_ns: int = 0
+) -> venue_pb2.ConnectRequest:
     level = venue_pb2.BookLevel(price=price, lots=lots)
-    return venue_pb2.ConnectRequest(book=venue_pb2.BookUpdate(symbol=symbol, sequence=sequence, bids=[level]))
+    book = venue_pb2.BookUpdate(symbol=symbol, sequence=sequence, bids=[level], run_time_ns=run_time_ns)
+    return venue_pb2.ConnectRequest(book=book)
 
 
 async def test_only_changed_books_are_published_the_latest_of_each(story: Story) -> None:
@@ -302,6 +306,17 @@ async def test_only_changed_books_are_published_the_latest_of_each(story: Story)
     await asyncio.sleep(0)
     publishing.cancel()
     assert [[(one.sequence, list(one.bid_lots)) for one in batch] for batch in kept.batches] == [[(2, [2])], [(5, [3])]]
+
+
+async def test_a_book_that_stays_the_same_goes_out_again_before_it_is_too_old_to_count(story: Story) -> None:
+    kept = KeptBooks()
+    publishing = asyncio.create_task(story.books.publish(kept))
+    for sequence, run_time_ns in enumerate((0, AGAIN_AFTER_NS - 1, AGAIN_AFTER_NS, AGAIN_AFTER_NS + 1), 1):
+        story.session.hear(_book(sequence, run_time_ns=run_time_ns))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    publishing.cancel()
+    assert [one.sequence for batch in kept.batches for one in batch] == [1, 3]
 
 
 @pytest.mark.parametrize(
