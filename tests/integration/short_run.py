@@ -21,6 +21,7 @@ from tools.demo.gate import Gate
 from tools.demo.observe import Observatory
 from tools.demo.processes import SERVICES, Fleet, free_ports
 from tools.demo.spans import Span
+from tools.lifeline import lifeline
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The deepest hours of the first crash: accounts are opened, built up, called and liquidated within them.
@@ -70,10 +71,10 @@ class Prometheus:
         )
         log = (directory / "prometheus.log").open("wb")
         self._process = subprocess.Popen(
-            [
+            lifeline(
                 "prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address=127.0.0.1:{self._port}", "--log.level=warn",
-            ],
+            ),
             stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
         log.close()

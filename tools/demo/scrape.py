@@ -24,7 +24,7 @@ LATENCIES = {
     "venue_gateway": "ballast_gateway_order_round_trip_seconds",
 }
 # What waits: records not read yet, commands without outcome, episodes without a plan.
-_LAGS = ("_lag_count", "_behind_count", "_waiting_count", "_waiting_episodes_count")
+_LAGS = ("_lag_records", "_behind_count", "_waiting_count", "_waiting_episodes_count")
 _HELD = "ballast_price_clock_held_seconds_total"
 
 

@@ -16,8 +16,8 @@ ballast_price_frame_accepted_seconds_bucket{le="+Inf"} 100.0
 ballast_price_other_seconds_bucket{le="0.01"} 900.0
 ballast_price_other_seconds_bucket{le="+Inf"} 900.0
 ballast_price_clock_held_seconds_total{reason="risk_behind"} 2.5
-ballast_price_journal_lag_count{partition="0"} 3.0
-ballast_price_journal_lag_count{partition="1"} 7.0
+ballast_log_lag_records{partition="0"} 3.0
+ballast_log_lag_records{partition="1"} 7.0
 """
 
 
