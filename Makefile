@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: images base-image images-smoke k8s-check manifests
-.PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance bench-risk monitoring data clean
+.PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance backtest-margin bench-risk monitoring data clean
 
 # Options of a command: make demo ARGS="--speed 100".
 ARGS ?=
@@ -101,6 +101,9 @@ bench-risk: $(VENV)/.bench proto ## the margin engine against its goals and peer
 
 monitoring: $(VENV)/.runtime ## write dashboards and the operator's objects from rules and specifications
 	@$(BOUND) $(BIN)/python -m tools.monitoring $(ARGS)
+
+backtest-margin: $(VENV)/.runtime proto ## the house margin on recorded days held out of calibration and on generated stress
+	@$(BOUND) nice $(BIN)/python -m tools.backtest $(ARGS)
 
 data: $(VENV)/.runtime ## rebuild the recorded prices in data/ from their published source
 	@$(BOUND) $(BIN)/python -m tools.data $(ARGS)
