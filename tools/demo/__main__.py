@@ -166,6 +166,9 @@ async def _quiet(fleet: Fleet, observatory: Observatory, driver: Driver) -> None
         lambda: not observatory.live_orders() and not observatory.open_episodes(), timeout_s=QUIET_SECONDS_MAX
     )
     fleet.check_alive()
+    held = observatory.snapshot().clock.held_seconds
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {seconds:.0f} s" for reason, seconds in held if seconds >= 1)
+    _say(f"the replay clock was held {sum(seconds for _, seconds in held):.0f} s of wall time: {reasons}")
 
 
 async def _reconcile(
