@@ -49,7 +49,7 @@ _PURE_STDLIB = {
     "__future__", "abc", "bisect", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools",
     "hashlib", "heapq", "itertools", "math", "operator", "statistics", "string", "struct", "types", "typing",
 }  # fmt: skip
-_PURE_THIRD_PARTY = {"risk_evaluation": {"llvmlite", "numpy", "numba", "scipy"}}
+_PURE_THIRD_PARTY = {"risk_evaluation": {"llvmlite", "numpy", "numba"}}
 # Domains whose integers are money.
 _MONEY_DOMAINS = ("services/collateral_management/domain/", "services/interest_accrual/domain/")
 

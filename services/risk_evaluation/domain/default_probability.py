@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtri
 
 from services.risk_evaluation.domain.arrays import F8
 from services.risk_evaluation.domain.exit_bridge import crossing, directions, exits
 from services.risk_evaluation.domain.motion import Dynamics, Quadratic
 
+NEVER = 1e-300  # a chance that no draw has
 NORMALS_A_STEP = 4  # by underlying: diffusion and jump before the exit, and during liquidation
 ARRIVALS_A_STEP = 2  # whether a jump comes: before the exit, and during liquidation
 
@@ -165,7 +166,7 @@ class _Walk:
         if rate <= 0.0:
             return np.zeros_like(sizes)
         # At most one jump a step: arrival is the upper tail that a Poisson count above 0 has.
-        arrived = arrival > float(ndtri(math.exp(-rate)))
+        arrived = arrival > NormalDist().inv_cdf(max(math.exp(-rate), NEVER))
         size: F8 = self._dynamics.jump_mean + sizes @ self._jump_root.T
         return size * arrived[:, None]
 
