@@ -96,12 +96,13 @@ def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8 | I4, out:
 
 def run_entities(arena: Arena, money: F8, table: KernelTable, orders: OrderTable, which: Split, out: Standings) -> int:
     """Margins of the members of a split; as `run_alone`."""
+    net, size, claim, stamp = scratch(table)
     emits, top = sweep_entities(
         which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money, table.rows,
         table.bucket, table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
         table.widths.maintenance, *table.shapes, orders.start, orders.bucket, orders.instrument, orders.lots,
         orders.paid, orders.fee, orders.notional, orders.rows, out.equity, out.initial_margin, out.maintenance_margin,
-        out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted, *scratch(table),
+        out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted, net, size, claim, stamp,
     )  # fmt: skip
     invariant(top < EXACT_USD6_MAX, "I8", "expected |value| below 2^53 in 10^-6 USD")
     return int(emits)

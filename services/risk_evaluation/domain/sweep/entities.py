@@ -20,15 +20,15 @@ from services.risk_evaluation.domain.sweep.compiled import compiled
 from services.risk_evaluation.domain.sweep.kernel import (
     FOUR,
     bucket_at,
-    byte,
     cost_of_exit,
     integer,
-    raised,
+    lost,
+    rounded,
     scans,
-    standing,
 )
 from services.risk_evaluation.domain.sweep.lanes import (
     aligned,
+    at,
     gains,
     lane,
     larger,
@@ -52,7 +52,6 @@ from services.risk_evaluation.domain.sweep.layout import (
 )
 
 ACCOUNTS_MAX = 256  # of an entity, docs/architecture.md
-OWN, BUYS, SELLS = range(3)
 BASE, BOUGHT, SOLD = range(3)
 
 
@@ -124,11 +123,11 @@ def _order_loss(row: int, rows: F8, shape: tuple[int, ...], settle: int, lots: f
 
 @compiled
 def _notionals(
-    account: int, slot: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4, settles: I8,
+    account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4, settles: I8,
     ordinary: int, width: int, tail_at: int, order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8,
-    lot_notional: F8, held: F8, net: F8, size: F8, claim: F8,
+    lot_notional: F8, net: F8, size: F8, claim: F8, stamp: I8, entity: int,
 ) -> None:  # fmt: skip
-    # Net notional of an account on each bucket it touches, and what its orders would buy and sell there.
+    # Adds an account's notional on each bucket it touches to its entity's, with what its orders would buy and sell.
     place, order = start[account], order_start[account]
     end, last = place + count[account], order_start[account + 1]
     claim[0], settled, claims = 0.0, 0, settles.shape[0]
@@ -156,7 +155,10 @@ def _notionals(
             bought += max(notional, 0.0)
             sold += max(-notional, 0.0)
             order += 1
-        held[slot, OWN, number], held[slot, BUYS, number], held[slot, SELLS, number] = total, bought, sold
+        if stamp[number] != entity:
+            stamp[number] = entity
+            for each in range(3):
+                net[each, number], size[each, number] = 0.0, 0.0
         net[BASE, number] += total
         size[BASE, number] += abs(total)
         net[BOUGHT, number] += total + bought
@@ -173,10 +175,10 @@ def _shared(liquidity: F8, number: int, own: float, net: float, size: float) -> 
 
 @compiled
 def _sums(
-    account: int, slot: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4,
+    account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4,
     settles: I8, ordinary: int, liquidity: F8, initial: tuple[int, ...], maintenance: tuple[int, ...],
     tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
-    order_row: F8, held: F8, net: F8, size: F8,
+    lot_notional: F8, order_row: F8, net: F8, size: F8, alone: bool, ordered: bool,
 ) -> Any:  # fmt: skip
     # Sums over the buckets of an account: without its orders, with them, and the add-on of both.
     b, c = len(initial), len(initial) + len(maintenance)
@@ -188,44 +190,57 @@ def _sums(
     while place < end or order < last or settled < claims:
         number = bucket_at(bucket, index, place) if place < end else integer(net.shape[1])
         if order < last:
-            number = min(number, order_bucket[order])
+            number = min(number, at(order_bucket, order))
         lost_i, lost_m, lost_t = zeros(initial), zeros(maintenance), zeros(tail)
         if settled < claims and number >= ordinary + settled:
             number, row, amount = ordinary + settled, settles[settled] * width, lane(joint_t, CLAIM + settled)
-            lost_i, lost_m = times(load(rows, row, initial), amount), times(load(rows, row + b, maintenance), amount)
-            lost_t = times(load(rows, row + c, tail), amount)
+            lost_i, lost_m, lost_t = lost(rows, row, amount, initial, maintenance, tail)
             settled += 1
         while place < end and bucket_at(bucket, index, place) == number:
-            row, amount = integer(index[place]) * width, quantity[place]
-            lost_i = plus(lost_i, times(load(rows, row, initial), amount))
-            lost_m = plus(lost_m, times(load(rows, row + b, maintenance), amount))
-            lost_t = plus(lost_t, times(load(rows, row + c, tail), amount))
+            row, amount = integer(at(index, place)) * width, at(quantity, place)
+            part_i, part_m, part_t = lost(rows, row, amount, initial, maintenance, tail)
+            lost_i, lost_m, lost_t = plus(lost_i, part_i), plus(lost_m, part_m), plus(lost_t, part_t)
             place += 1
-        own, slower = plus(own, gains(worst_pair(lost_i, lost_m))), plus(slower, gains(lost_t))
+        worst = gains(worst_pair(lost_i, lost_m))
+        own, slower, deepest = plus(own, worst), plus(slower, gains(lost_t)), lane(worst, 0)
         joint_i, joint_m, joint_t = plus(joint_i, lost_i), plus(joint_m, lost_m), plus(joint_t, lost_t)
-        more_i, more_t = zeros(initial), zeros(tail)
-        while order < last and order_bucket[order] == number:
-            row = order_instrument[order] * 2 * half
-            more_i = plus(more_i, _order_loss(row, order_row, initial, half, lots[order], paid[order], fee[order]))
-            more_t = plus(more_t, _order_loss(row + b, order_row, tail, half, lots[order], paid[order], fee[order]))
-            order += 1
-        more_i, more_t = plus(lost_i, more_i), plus(lost_t, more_t)
-        ordered_own += max(largest(more_i), 0.0)
-        ordered_i, ordered_t = plus(ordered_i, more_i), plus(ordered_t, more_t)
-        mine, bought, sold = held[slot, OWN, number], held[slot, BUYS, number], held[slot, SELLS, number]
-        alone = _shared(liquidity, number, mine, net[BASE, number], size[BASE, number])
-        buys = _shared(liquidity, number, mine + bought, net[BOUGHT, number], size[BOUGHT, number])
-        sells = _shared(liquidity, number, mine - sold, net[SOLD, number], size[SOLD, number])
-        cost += alone
-        filled += max(alone, max(buys, sells))
+        mine = lane(lost_t, NOTIONAL)
+        more_i, more_t, bought, sold = zeros(initial), zeros(tail), 0.0, 0.0
+        while order < last and at(order_bucket, order) == number:
+            row, many = at(order_instrument, order) * 2 * half, at(lots, order)
+            price, rate = at(paid, order), at(fee, order)
+            more_i = plus(more_i, _order_loss(row, order_row, initial, half, many, price, rate))
+            more_t = plus(more_t, _order_loss(row + b, order_row, tail, half, many, price, rate))
+            many *= at(lot_notional, at(order_instrument, order))
+            bought, sold, order = bought + max(many, 0.0), sold + max(-many, 0.0), order + 1
+        if bought + sold > 0.0:
+            lost_i, lost_t = plus(lost_i, more_i), plus(lost_t, more_t)
+            deepest = max(largest(lost_i), 0.0)
+        ordered_own += deepest
+        ordered_i, ordered_t = plus(ordered_i, lost_i), plus(ordered_t, lost_t)
+        if alone:
+            now = cost_of_exit(liquidity, number, mine)
+            most = now
+            if bought + sold > 0.0:
+                buys = cost_of_exit(liquidity, number, mine + bought)
+                sells = cost_of_exit(liquidity, number, mine - sold)
+                most = max(now, max(buys, sells))
+        else:
+            now = _shared(liquidity, number, mine, net[BASE, number], size[BASE, number])
+            most = now
+            if ordered:
+                buys = _shared(liquidity, number, mine + bought, net[BOUGHT, number], size[BOUGHT, number])
+                sells = _shared(liquidity, number, mine - sold, net[SOLD, number], size[SOLD, number])
+                most = max(now, max(buys, sells))
+        cost, filled = cost + now, filled + most
     return joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled
 
 
-def scratch(table: KernelTable) -> tuple[F8, F8, F8, F8]:
-    """What `sweep_entities` works in: notionals by account, kind and bucket; net and size by variant; claims."""
+def scratch(table: KernelTable) -> tuple[F8, F8, F8, I8]:
+    """What `sweep_entities` works in: net and size of an entity by variant and bucket, claims, who was there last."""
     buckets = table.liquidity.shape[0] // LIQUIDITY_WIDTH
-    held = np.zeros((ACCOUNTS_MAX, 3, buckets))
-    return held, np.zeros((3, buckets)), np.zeros((3, buckets)), np.zeros((2, table.widths.claims))
+    sums = np.zeros((2, 3, buckets))
+    return sums[0], sums[1], np.zeros((2, table.widths.claims)), np.full(buckets, -1, dtype=np.int64)
 
 
 @compiled
@@ -235,32 +250,33 @@ def sweep_entities(
     blend: float, rho_ppm: int, scenarios: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
     tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
     lot_notional: F8, order_row: F8, equity: I8, initial_margin: I8, maintenance_margin: I8, new_risk: I8, worst: U1,
-    state: U1, emitted: I8, held: F8, net: F8, size: F8, claim: F8,
+    state: U1, emitted: I8, net: F8, size: F8, claim: F8, stamp: I8,
 ) -> tuple[int, float]:  # fmt: skip
     """Margins of the accounts of some entities.
 
     Args:
         members_start, members: (entities + 1), accounts of each. order_start .. order_row: `OrderTable`.
-        held .. claim: `scratch`. The others, and what is returned: as of `kernel.sweep`.
+        net .. stamp: `scratch`. The others, and what is returned: as of `kernel.sweep`.
     """
     claims, rest = settles.shape[0], 1.0 - blend
     c = len(initial) + len(maintenance)
     emits, top = 0, 0.0
     for entity in range(members_start.shape[0] - 1):
         first, last = members_start[entity], members_start[entity + 1]
-        net[:], size[:] = 0.0, 0.0
+        alone, waiting = last - first == 1, 0
         for at_member in range(first, last):
-            _notionals(
-                members[at_member], at_member - first, start, count, index, quantity, rows, bucket, settles, ordinary,
-                c + len(tail), c, order_start, order_bucket, order_instrument, lots, lot_notional, held, net, size,
-                claim,
-            )  # fmt: skip
+            waiting += order_start[members[at_member] + 1] - order_start[members[at_member]]
+            if not alone:
+                _notionals(
+                    members[at_member], start, count, index, quantity, rows, bucket, settles, ordinary, c + len(tail),
+                    c, order_start, order_bucket, order_instrument, lots, lot_notional, net, size, claim, stamp, entity,
+                )  # fmt: skip
         for at_member in range(first, last):
             account = members[at_member]
             joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled = _sums(
-                account, at_member - first, start, count, index, quantity, rows, bucket, settles, ordinary, liquidity,
-                initial, maintenance, tail, order_start, order_bucket, order_instrument, lots, paid, fee, order_row,
-                held, net, size,
+                account, start, count, index, quantity, rows, bucket, settles, ordinary, liquidity, initial,
+                maintenance, tail, order_start, order_bucket, order_instrument, lots, paid, fee, lot_notional,
+                order_row, net, size, alone, waiting > 0,
             )  # fmt: skip
             floors = plus(joint_t, load(floor_mask, 0, tail))
             scan_m, scan_i, which = scans(joint_i, joint_m, floors, own, blend, scenarios, CLAIM + claims)
@@ -269,12 +285,10 @@ def sweep_entities(
             needed, wanted = scan_m + cost, scan_i + filled + opened
             value = money[account] + lane(joint_t, VALUE)
             top = max(top, max(abs(value), max(needed, wanted)))
-            have, maintain = integer(math.floor(value)), integer(math.ceil(needed))
-            begin = max(raised(maintain, rho_ppm), integer(math.ceil(wanted)))
+            have, maintain, begin, now = rounded(value, needed, wanted, rho_ppm)
             equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, begin
             new_risk[account] = integer(math.floor(value - lane(slower, SLOW)))
             worst[account] = which
-            now = byte(standing(have, begin, maintain))
             emitted[emits] = account
             emits += now != state[account]
             state[account] = now

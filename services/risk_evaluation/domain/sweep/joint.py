@@ -5,12 +5,11 @@ What exchanges that net everything compute; here the yardstick of what the house
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from services.risk_evaluation.domain.arrays import F8, I8, U1
 from services.risk_evaluation.domain.sweep.compiled import compiled
-from services.risk_evaluation.domain.sweep.kernel import byte, integer, raised, standing
+from services.risk_evaluation.domain.sweep.kernel import integer, rounded
 from services.risk_evaluation.domain.sweep.lanes import at, lane, largest, load, plus, times, zeros
 
 VALUE, CONTINGENCY = range(2)  # lanes of the tail
@@ -41,11 +40,9 @@ def sweep_joint(
             rest = plus(rest, part)
             cost += abs(lane(part, CONTINGENCY))
             place += 1
-        have = integer(math.floor(at(money, account) + lane(rest, VALUE)))
-        maintain = integer(math.ceil(max(largest(lost), 0.0) + cost))
-        begin = raised(maintain, rho_ppm)
+        needed = max(largest(lost), 0.0) + cost
+        have, maintain, begin, now = rounded(at(money, account) + lane(rest, VALUE), needed, needed, rho_ppm)
         equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, begin
-        now = byte(standing(have, begin, maintain))
         emitted[emits] = account
         emits += now != state[account]
         state[account] = now

@@ -87,6 +87,27 @@ def scans(
 
 
 @compiled
+def rounded(value: float, needed: float, wanted: float, rho_ppm: int) -> tuple[int, int, int, int]:
+    """Equity down, both margins up, and the state's number on these integers."""
+    have, maintain = integer(math.floor(value)), integer(math.ceil(needed))
+    begin = max(raised(maintain, rho_ppm), integer(math.ceil(wanted)))
+    return have, maintain, begin, byte(1 + (have < begin) + (have < maintain) + (have < 0))
+
+
+@compiled
+def lost(
+    rows: F8, row: int, size: float, initial: tuple[int, ...], maintenance: tuple[int, ...], tail: tuple[int, ...]
+) -> Any:
+    """What so much of a line loses, in lanes of the initial grid, the maintenance grid and the tail."""
+    b, c = row + len(initial), row + len(initial) + len(maintenance)
+    return (
+        times(load(rows, row, initial), size),
+        times(load(rows, b, maintenance), size),
+        times(load(rows, c, tail), size),
+    )
+
+
+@compiled
 def standing(have: int, begin: int, maintain: int) -> int:
     """The state's number, on published integers."""
     return 1 + (have < begin) + (have < maintain) + (have < 0)
@@ -110,16 +131,17 @@ def sweep(
 
     Args:
         chosen: accounts. start .. money: the arena. rows .. tail: `KernelTable`. equity .. state: (accounts,) written.
-        emitted: written, accounts whose state is another than before.
-    Returns: how many were emitted, and the largest amount met.
+        emitted: written, accounts whose state changed. Returns: how many, and the largest amount met.
     """
     emits, top = 0, 0.0
-    b, c = len(initial), len(initial) + len(maintenance)
-    width, claims, buckets = c + len(tail), settles.shape[0], liquidity.shape[0] // LIQUIDITY_WIDTH
+    width, claims, buckets = (
+        len(initial) + len(maintenance) + len(tail),
+        settles.shape[0],
+        liquidity.shape[0] // LIQUIDITY_WIDTH,
+    )
     for turn in range(chosen.shape[0]):
         account = integer(at(chosen, turn))
-        place = integer(at(start, account))
-        end = place + integer(at(count, account))
+        place, end = integer(at(start, account)), integer(at(start, account)) + integer(at(count, account))
         joint_i, joint_m, joint_t = zeros(initial), zeros(maintenance), zeros(tail)
         own, slower, cost = zeros(FOUR), zeros(tail), 0.0
         following = bucket_at(bucket, index, place) if place < end else buckets
@@ -133,16 +155,12 @@ def sweep(
                     number, line, size = following, integer(at(index, place)), at(quantity, place)
                     place += 1
                     following = bucket_at(bucket, index, place) if place < end else buckets
-                row = line * width
-                lost_i = times(load(rows, row, initial), size)
-                lost_m = times(load(rows, row + b, maintenance), size)
-                lost_t = times(load(rows, row + c, tail), size)
+                lost_i, lost_m, lost_t = lost(rows, line * width, size, initial, maintenance, tail)
                 if following == number:
                     while following == number:
                         row, size = integer(at(index, place)) * width, at(quantity, place)
-                        lost_i = plus(lost_i, times(load(rows, row, initial), size))
-                        lost_m = plus(lost_m, times(load(rows, row + b, maintenance), size))
-                        lost_t = plus(lost_t, times(load(rows, row + c, tail), size))
+                        more_i, more_m, more_t = lost(rows, row, size, initial, maintenance, tail)
+                        lost_i, lost_m, lost_t = plus(lost_i, more_i), plus(lost_m, more_m), plus(lost_t, more_t)
                         place += 1
                         following = bucket_at(bucket, index, place) if place < end else buckets
                     own = plus(own, gains(worst_pair(lost_i, lost_m)))
@@ -153,16 +171,12 @@ def sweep(
                 cost += cost_of_exit(liquidity, number, lane(lost_t, NOTIONAL))
         floors = plus(joint_t, load(floor_mask, 0, tail))
         scan_m, scan_i, which = scans(joint_i, joint_m, floors, own, blend, scenarios, CLAIM + claims)
-        needed, wanted = scan_m + cost, scan_i + cost
-        value = at(money, account) + lane(joint_t, VALUE)
+        value, needed, wanted = at(money, account) + lane(joint_t, VALUE), scan_m + cost, scan_i + cost
         top = max(top, max(abs(value), max(needed, wanted)))
-        have, maintain = integer(math.floor(value)), integer(math.ceil(needed))
-        begin = max(raised(maintain, rho_ppm), integer(math.ceil(wanted)))
+        have, maintain, begin, now = rounded(value, needed, wanted, rho_ppm)
         equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, begin
         new_risk[account] = integer(math.floor(value - lane(slower, SLOW)))
-        worst[account] = which
-        now = byte(standing(have, begin, maintain))
-        emitted[emits] = account
+        worst[account], emitted[emits] = which, account
         emits += now != state[account]
         state[account] = now
     return emits, top

@@ -12,6 +12,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, models, register_model
 
 from services.risk_evaluation.domain.arrays import F8
@@ -86,6 +88,11 @@ def _fold(builder: Any, value: Any, count: int) -> Any:
     return parts[0]
 
 
+def _contiguous(array: Any) -> None:
+    if array.layout != "C":
+        raise TypingError(f"expected an array whose elements lie side by side, was {array}")
+
+
 @_machine
 def zeros(typing: Any, shape: Any) -> Any:
     """Lanes of 0."""
@@ -100,6 +107,7 @@ def zeros(typing: Any, shape: Any) -> Any:
 @_machine
 def load(typing: Any, array: Any, offset: Any, shape: Any) -> Any:
     """Lanes from an array of floats; nothing checks that they are there."""
+    _contiguous(array)
     kind = LanesType(shape.count)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -115,12 +123,30 @@ def load(typing: Any, array: Any, offset: Any, shape: Any) -> Any:
 @_machine
 def at(typing: Any, array: Any, index: Any) -> Any:
     """Element of an array; the index is neither checked nor wrapped around."""
+    _contiguous(array)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         return context.unpack_value(builder, signature.args[0].dtype, builder.gep(data, [arguments[1]]))
 
     return array.dtype(array, types.intp), build
+
+
+@_machine
+def fetch(typing: Any, array: Any, index: Any) -> Any:
+    """Asks for the cache line of an element, ahead of its use."""
+    _contiguous(array)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [place.type, _INT32, _INT32, _INT32])
+        insert = cast(Machine, cgutils.get_or_insert_function)
+        function = insert(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, *(ir.Constant(_INT32, each) for each in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), build
 
 
 @_machine
