@@ -21,6 +21,7 @@ from services.risk_evaluation.domain.sweep.kernel import (
     FOUR,
     bucket_at,
     cost_of_exit,
+    fetch_ahead,
     integer,
     lost,
     rounded,
@@ -273,6 +274,7 @@ def sweep_entities(
                 )  # fmt: skip
         for at_member in range(first, last):
             account = members[at_member]
+            fetch_ahead(members, at_member, start, count, index, quantity, money, equity)
             joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled = _sums(
                 account, start, count, index, quantity, rows, bucket, settles, ordinary, liquidity, initial,
                 maintenance, tail, order_start, order_bucket, order_instrument, lots, paid, fee, lot_notional,

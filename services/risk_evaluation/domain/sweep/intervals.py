@@ -25,7 +25,18 @@ from libs.common.errors import invariant
 from services.risk_evaluation.domain.arrays import F8, I4, I8
 from services.risk_evaluation.domain.sweep.compiled import compiled
 from services.risk_evaluation.domain.sweep.kernel import bucket_at, integer
-from services.risk_evaluation.domain.sweep.lanes import aligned, at, lane, largest, load, plus, sizes, times, zeros
+from services.risk_evaluation.domain.sweep.lanes import (
+    aligned,
+    at,
+    fetch,
+    lane,
+    largest,
+    load,
+    plus,
+    sizes,
+    times,
+    zeros,
+)
 from services.risk_evaluation.domain.sweep.layout import (
     CLAIM,
     HALF_SPREAD,
@@ -39,6 +50,7 @@ from services.risk_evaluation.domain.sweep.layout import (
 
 F4 = npt.NDArray[np.float32]
 BLOCK = 256
+FAR, NEAR = 16, 6  # turns ahead of which memory is asked for
 ROUNDING_USD6 = 8.0  # published integers, and ρ times one of them, are rounded four times in all
 FLOAT_SHARE = 1e-9  # generous share of the amounts for the floats' own rounding
 INWARD = 1.0 - 1e-6  # a float32 holds seven digits: intervals are rounded inwards
@@ -166,8 +178,8 @@ def measure(
 
 
 @compiled
-def file_pairs(order: I8, first: I8, movers: Any, room: F4, filled: I8, account: I4, low: F4, high: F4, scale: F8,
-          buckets: int, place: I4) -> None:  # fmt: skip
+def file_pairs(order: I8, first: I8, movers: Any, room: F4, filled: I8, account: I4, edge: F4, scale: F8,
+               buckets: int, place: I4) -> None:  # fmt: skip
     """Puts pairs into their mover's column, the narrowest first; `filled` begins as the columns' starts."""
     for turn in range(order.shape[0]):
         one = order[turn]
@@ -176,63 +188,67 @@ def file_pairs(order: I8, first: I8, movers: Any, room: F4, filled: I8, account:
             at_pair = filled[mover]
             filled[mover] += 1
             width = room[one] * scale[mover // buckets]
-            account[at_pair], low[at_pair], high[at_pair] = one, -width, width
+            account[at_pair], edge[2 * at_pair], edge[2 * at_pair + 1] = one, -width, width
             place[pair] = at_pair
 
 
 @compiled
-def _edges(begin: int, end: int, low: F4, high: F4, block: int, block_low: F4, block_high: F4) -> None:
+def _narrowest(begin: int, end: int, edge: F4, block: int, blocks: F4) -> None:
     least, most = np.float32(-np.inf), np.float32(np.inf)
     for pair in range(begin, end):
-        least, most = max(least, low[pair]), min(most, high[pair])
-    block_low[block], block_high[block] = least, most
+        least, most = max(least, edge[2 * pair]), min(most, edge[2 * pair + 1])
+    blocks[2 * block], blocks[2 * block + 1] = least, most
 
 
 @compiled
-def edges(begin: int, end: int, first_block: int, low: F4, high: F4, block_low: F4, block_high: F4) -> None:
+def edges(begin: int, end: int, block: int, edge: F4, blocks: F4) -> None:
     """The narrowest interval of each block of a column, so that a tick passes over whole blocks."""
-    block = first_block
     while begin < end:
         last = min(begin + BLOCK, end)
-        _edges(begin, last, low, high, block, block_low, block_high)
+        _narrowest(begin, last, edge, block, blocks)
         begin, block = last, block + 1
 
 
 @compiled
 def broken(
-    begin: int, end: int, first_block: int, moved: float, account: I4, low: F4, high: F4, block_low: F4,
-    block_high: F4, stamp: I4, now: int, out: I4, found: int,
+    begin: int, end: int, block: int, moved: float, account: I4, edge: F4, blocks: F4, stamp: I4, now: int, out: I4,
+    found: int,
 ) -> int:  # fmt: skip
     """Adds the accounts of a column whose interval does not hold the move; returns how many there are by then."""
-    block = first_block
     while begin < end:
         last = min(begin + BLOCK, end)
-        if moved <= block_low[block] or moved >= block_high[block]:
+        if moved <= blocks[2 * block] or moved >= blocks[2 * block + 1]:
             for pair in range(begin, last):
-                if moved <= low[pair] or moved >= high[pair]:
+                if moved <= edge[2 * pair] or moved >= edge[2 * pair + 1]:
                     one = account[pair]
                     if stamp[one] != now:
                         stamp[one] = now
                         out[found] = one
                         found += 1
-            _edges(begin, last, low, high, block, block_low, block_high)
+            _narrowest(begin, last, edge, block, blocks)
         begin, block = last, block + 1
     return found
 
 
 @compiled
 def recentre(
-    chosen: I4, found: int, first: I8, movers: Any, place: I4, room: F4, scale: F8, buckets: int, moved: F8,
-    column: I8, block_start: I8, window: float, low: F4, high: F4, block_low: F4, block_high: F4,
+    chosen: I4, first: I8, movers: Any, place: I4, room: F4, scale: F8, buckets: int, moved: F8, column: I8,
+    block_start: I8, window: float, edge: F4, blocks: F4,
 ) -> None:  # fmt: skip
     """New intervals around where the movers stand now, for accounts that were valued again."""
-    for turn in range(found):
+    for turn in range(chosen.shape[0]):
+        if turn + FAR < chosen.shape[0]:
+            fetch(place, first[chosen[turn + FAR]])
+            fetch(movers, first[chosen[turn + FAR]])
+        if turn + NEAR < chosen.shape[0]:
+            for pair in range(first[chosen[turn + NEAR]], first[chosen[turn + NEAR] + 1]):
+                fetch(edge, 2 * integer(place[pair]))
         one = chosen[turn]
         for pair in range(first[one], first[one + 1]):
-            mover, at_pair = integer(movers[pair]), place[pair]
-            width, edge = room[one] * scale[mover // buckets], np.float32(window * scale[mover // buckets] * INWARD)
-            least = max(np.float32(moved[mover] - width) + np.float32(1e-7), -edge)
-            most = min(np.float32(moved[mover] + width) - np.float32(1e-7), edge)
-            low[at_pair], high[at_pair] = least, most
+            mover, at_pair = integer(movers[pair]), integer(place[pair])
+            width, reach = room[one] * scale[mover // buckets], np.float32(window * scale[mover // buckets] * INWARD)
+            least = max(np.float32(moved[mover] - width) + np.float32(1e-7), -reach)
+            most = min(np.float32(moved[mover] + width) - np.float32(1e-7), reach)
+            edge[2 * at_pair], edge[2 * at_pair + 1] = least, most
             block = block_start[mover] + (at_pair - column[mover]) // BLOCK
-            block_low[block], block_high[block] = max(block_low[block], least), min(block_high[block], most)
+            blocks[2 * block], blocks[2 * block + 1] = max(blocks[2 * block], least), min(blocks[2 * block + 1], most)

@@ -47,7 +47,7 @@ class KernelTable:
 
     Args:
         rows: (lines · width) flat: losses in the initial grid, in the maintenance grid, tail.
-        single: (lines · 4) largest and least loss in the initial, in the maintenance grid.
+        single: (lines · 4) largest and least loss in the initial, in the maintenance grid, no move among them.
         bucket: (lines) as in `LineOrder`; `ordinary` is the first that settles others, `settles` lines of those coins.
         liquidity: (buckets · 5). floor_mask: (tail) 0 for stresses, else -infinity.
     """
@@ -127,7 +127,8 @@ def pack(
     single = aligned(lines * 4)
     extremes = single.reshape(lines, 4)
     for column, part in ((0, table[:, :a]), (2, table[:, a : a + b])):
-        extremes[:, column], extremes[:, column + 1] = part.max(axis=1), part.min(axis=1)
+        extremes[:, column] = np.maximum(part.max(axis=1), 0.0)
+        extremes[:, column + 1] = np.minimum(part.min(axis=1), 0.0)
     costs = [_costs(one) for one in liquidity]
     return KernelTable(
         widths=widths,

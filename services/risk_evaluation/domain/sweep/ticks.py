@@ -64,7 +64,7 @@ class Ticks:
     def bytes(self) -> int:
         """Memory of the intervals."""
         arrays = (self._room, self._stamp, self._found, self._first, self._movers, self._place, self._account,
-                  self._low, self._high, self._block_low, self._block_high)  # fmt: skip
+                  self._edge, self._blocks)  # fmt: skip
         return sum(int(each.nbytes) for each in arrays)
 
     def tick(self, table: KernelTable, moves: Mapping[int, float]) -> Tick:
@@ -79,8 +79,8 @@ class Ticks:
         for mover, moved in moves.items():
             self._moved[mover] = moved
             found = broken(
-                self._column[mover], self._column[mover + 1], self._block[mover], moved, self._account, self._low,
-                self._high, self._block_low, self._block_high, self._stamp, self._now, self._found, found,
+                self._column[mover], self._column[mover + 1], self._block[mover], moved, self._account, self._edge,
+                self._blocks, self._stamp, self._now, self._found, found,
             )  # fmt: skip
         swept = found > SWEEP_ABOVE * self._arena.accounts
         chosen = self._everyone if swept else self._found[:found]
@@ -113,29 +113,25 @@ class Ticks:
         blocks = -(-np.diff(self._column) // BLOCK)
         self._block = np.concatenate([[0], np.cumsum(blocks)]).astype(np.int64)
         self._place, self._account = np.zeros(pairs, dtype=np.int32), np.zeros(pairs, dtype=np.int32)
-        self._low, self._high = np.zeros(pairs, dtype=np.float32), np.zeros(pairs, dtype=np.float32)
-        self._block_low, self._block_high = (np.zeros(self._block[-1], dtype=np.float32) for _ in range(2))
+        self._edge = np.zeros(2 * pairs, dtype=np.float32)  # two a pair: how far its mover may fall, and rise
+        self._blocks = np.zeros(2 * int(self._block[-1]), dtype=np.float32)
         self._moved = np.zeros(movers)
         self._buckets = buckets
         order = np.argsort(self._room, kind="stable")
         file_pairs(
-            order, self._first, self._movers, self._room, self._column[:-1].copy(), self._account, self._low,
-            self._high, self._slopes.scales, buckets, self._place,
+            order, self._first, self._movers, self._room, self._column[:-1].copy(), self._account, self._edge,
+            self._slopes.scales, buckets, self._place,
         )  # fmt: skip
         for mover in range(movers):
-            edges(
-                self._column[mover], self._column[mover + 1], self._block[mover], self._low, self._high,
-                self._block_low, self._block_high,
-            )  # fmt: skip
+            edges(self._column[mover], self._column[mover + 1], self._block[mover], self._edge, self._blocks)
 
     def _centre(self, found: int) -> None:
         now = min(found, max(1, int(RECENTRED_MAX * self._arena.accounts)))
         chosen = self._found[:now]
         self._measure(chosen, writes=False)
         recentre(
-            chosen, now, self._first, self._movers, self._place, self._room, self._slopes.scales, self._buckets,
-            self._moved, self._column, self._block, self._window, self._low, self._high, self._block_low,
-            self._block_high,
+            chosen, self._first, self._movers, self._place, self._room, self._slopes.scales, self._buckets,
+            self._moved, self._column, self._block, self._window, self._edge, self._blocks,
         )  # fmt: skip
         self._found[: found - now] = self._found[now:found].copy()
         self._stale = found - now
