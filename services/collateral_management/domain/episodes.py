@@ -59,10 +59,11 @@ def open_episode(draft: Draft, body: commands_pb2.OpenEpisode, _: commands_pb2.P
 
 
 def _bring_back(draft: Draft, account: int) -> bool:
-    """Takes what is lent back from its pools, as far as they are idle; true when any came."""
+    """Takes what is lent back from its pools, as far as it meets debt to them or they are idle; true when any came."""
     came = 0
     for asset, kind in draft.lines_of(account):
         if kind == SUPPLY:
+            came += money.set_off(draft, account, asset)
             came += money.redeem(draft, account, asset, money.claim_units(draft, account, asset))
     return came > 0
 

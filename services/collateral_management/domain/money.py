@@ -131,6 +131,24 @@ def _returning(draft: Draft, account: int, asset: int, units: int) -> int:
     return min(units, mul_div_up(burned, index, INDEX_ONE))
 
 
+def set_off(draft: Draft, account: int, asset: int) -> int:
+    """Meets what the account owes the pool with what the pool owes the account; returns the units.
+
+    Paid out as cash, the claim would repay an overdraft first: a pool that has lent everything could not pay it, and
+    claim and debt would stand against each other for ever.
+    """
+    claim, index = claim_units(draft, account, asset), draft.state.borrow_index(asset)
+    shares = min(draft.balance(account, asset, DEBT), mul_div_down(claim, INDEX_ONE, index))
+    if shares <= 0:
+        return 0
+    pool, held = pool_account(draft, asset), draft.balance(account, asset, SUPPLY)
+    units = mul_div_up(shares, index, INDEX_ONE)
+    burned = held if units == claim else min(held, mul_div_up(units, INDEX_ONE, draft.state.supply_index(asset)))
+    draft.move(debit=account, credit=pool, asset=asset, kind=SUPPLY, units=burned)
+    draft.move(debit=account, credit=pool, asset=asset, kind=DEBT, units=shares)
+    return units
+
+
 def supply(draft: Draft, account: int, asset: int, units: int) -> int:
     """Lends units of cash to the pool; returns the shares received, rounded down."""
     pool = pool_account(draft, asset)

@@ -181,6 +181,19 @@ def test_an_overdraft_that_nobody_covers_is_the_house_s_loss(story: Story) -> No
     assert story.balance(pool, USD, LOSS) == 60 * DOLLAR
 
 
+def test_a_claim_meets_the_debt_to_its_pool_though_an_overdraft_comes_first(story: Story) -> None:
+    story.lend(usd=60)
+    account = story.account(usd=40)
+    story.do("supply", account=account, asset=USD, units=40 * DOLLAR)
+    story.trade(account, BUY, 1, 100, fee=130 * DOLLAR)  # all that is idle, and more
+    before = {kind: story.balance(account, USD, kind) for kind in (SUPPLY, DEBT, OVERDRAFT)}
+    assert before == {SUPPLY: 40 * DOLLAR, DEBT: 100 * DOLLAR, OVERDRAFT: 30 * DOLLAR}
+    story.episode(account)
+    after = {kind: story.balance(account, USD, kind) for kind in (SUPPLY, DEBT, OVERDRAFT)}
+    assert after == {SUPPLY: 0, DEBT: 60 * DOLLAR, OVERDRAFT: 30 * DOLLAR}
+    story.verify()
+
+
 def test_claims_come_back_before_the_waterfall_runs(story: Story) -> None:
     lender = story.lend(usd=100)
     account = story.account(usd=40)
