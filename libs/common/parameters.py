@@ -154,7 +154,7 @@ class VolatilityProfile:
 
 @dataclass(frozen=True, slots=True)
 class MarginModel:
-    """The house margin of design §4.
+    """The house margin of docs/margin.md.
 
     Args:
         blend: λ, share of the joint worst case.

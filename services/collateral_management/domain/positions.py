@@ -1,4 +1,4 @@
-"""Exact arithmetic of margined instruments (design §4): dirty lot value, variation, realising, settlement."""
+"""Exact arithmetic of margined instruments (docs/margin.md): dirty lot value, variation, realising, settlement."""
 
 from __future__ import annotations
 

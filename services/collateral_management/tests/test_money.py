@@ -1,4 +1,4 @@
-"""Positions, borrowing and repaying: the examples of the design's formulas, and conservation."""
+"""Positions, borrowing and repaying: the examples of docs/margin.md, and conservation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from services.collateral_management.tests.story import (
 
 _PERP = PARAMETERS.instrument(BTC_PERP)
 assert _PERP is not None
-# design §4: c = 10^6 µUSD per BTC-sized lot and dollar; inverse 10^10
+# docs/margin.md: c = 10^6 µUSD per BTC-sized lot and dollar; inverse 10^10
 LINEAR: Instrument = replace(_PERP, c_num=10**6, c_den=1)
 UNIT: Instrument = replace(_PERP, c_num=1, c_den=1)
 INVERSE: Instrument = replace(_PERP, kind=InstrumentKind.INVERSE_PERP, c_num=10**10, c_den=1)

@@ -76,7 +76,7 @@ class Judged:
 
 
 def first_guess(*, margin: Margin, target: int, initial_closed: int, cost: int) -> int | None:
-    """Part to close, in millionths rounded up, by (b·IM − E)/(b·IM_x − c·N) (design §4); None when none helps.
+    """Part to close, in millionths rounded up, by (b·IM − E)/(b·IM_x − c·N) (docs/margin.md); None when none helps.
 
     Args:
         target: b in millionths.

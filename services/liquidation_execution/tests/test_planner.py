@@ -1,4 +1,4 @@
-"""The planner against a small kernel: tables from design §4 and from published figures, then properties."""
+"""The planner against a small kernel: tables from docs/margin.md and from published figures, then properties."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def judged(before: Margin, after: Margin) -> Judged:
     return Judged(Slice("slice", (1,)), before, after)
 
 
-# Design §4, example 12: b 1.05, E 60k, N 1M, c 0.5 %. Then no part suffices, and none helps.
+# docs/margin.md, example 12: b 1.05, E 60k, N 1M, c 0.5 %. Then no part suffices, and none helps.
 FIRST_GUESSES = [
     # equity  IM       IM_x     cost    part, millionths
     (60_000, 100_000, 100_000, 5_000, 450_000),

@@ -23,7 +23,7 @@ def relieves(
 ) -> bool:
     """True when the order, alone and after those before it, lowers no ratio of equity to maintenance margin.
 
-    Each counts as filled at its limit, or at the mark where that is worse, at the venue's fee (I5, design §4).
+    Each counts as filled at its limit, or at the mark where that is worse, at the venue's fee (I5, docs/margin.md).
     """
     trades = [_filled(model, prices, one) for one in (order, *before)]
     found = [one for one in trades if one is not None]

@@ -36,7 +36,7 @@ class ScenarioSet:
 
 
 def price_range(*, sigma: float, z: float, horizon_s: int) -> Range:
-    """Range of a lognormal price over a horizon: down 1 - e^(-zσ√h), up e^(zσ√h) - 1 (design §4, Scan)."""
+    """Range of a lognormal price over a horizon: down 1 - e^(-zσ√h), up e^(zσ√h) - 1 (docs/margin.md, Scan)."""
     stretch = z * sigma * math.sqrt(horizon_s / YEAR_S)
     return Range(down=-math.expm1(-stretch), up=math.expm1(stretch))
 
@@ -55,7 +55,7 @@ def currencies(parameters: Parameters) -> frozenset[int]:
     """Assets with risk that only serve as money: the quote of an instrument, and the underlying of no margined one.
 
     Their moves are scenarios of their own: a peg does not break because the market falls, and moving both together
-    would let the depeg of the quote shrink the loss of the position (design §4, example 8).
+    would let the depeg of the quote shrink the loss of the position (docs/margin.md, example 8).
     """
     quoted = {one.quote for one in parameters.instruments}
     traded = {one.underlying for one in parameters.instruments if one.kind is not InstrumentKind.SPOT}

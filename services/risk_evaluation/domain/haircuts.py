@@ -35,7 +35,7 @@ class Haircut:
 
 
 def haircut_table(model: Model, prices: Prices, *, asset: int, sizes: Sequence[int]) -> tuple[Haircut, ...]:
-    """Haircut of each size: min(1, (Scan_IM+A+A_IM)(x held alone)/value) (design §4, Requirements).
+    """Haircut of each size: min(1, (Scan_IM+A+A_IM)(x held alone)/value) (docs/margin.md, Haircuts).
 
     Each size is an account of an entity of its own, without orders, so A_IM is 0; the scan is the kernel's.
 

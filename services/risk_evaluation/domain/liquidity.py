@@ -27,7 +27,7 @@ def order_notional(model: Model, prices: Prices, book: BookRows, lots: F8) -> tu
 
 
 def add_on(model: Model, book: BookRows, exposure: F8) -> F8:
-    """A of each account on each underlying: the entity's cost shared by size (design §4, Requirements)."""
+    """A of each account on each underlying: the entity's cost shared by size (docs/margin.md, Add-on)."""
     out = np.zeros_like(exposure)
     for position, liquidity in enumerate(model.liquidity):
         own = exposure[position]

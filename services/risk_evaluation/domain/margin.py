@@ -1,4 +1,4 @@
-"""The margin of every row: equity, requirements, state, and what may leave (design §4)."""
+"""The margin of every row: equity, requirements, state, and what may leave (docs/margin.md)."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Scan:
 def scan(model: Model, change: F8, rows: slice) -> Scan:
     """Scan = λ·max_k[−Σ_u π_u(k)]⁺ + (1−λ)·Σ_u max_k[−π_u(k)]⁺, at least the loss of each joint stress.
 
-    Source: design §4, Scan. Subadditive: each part is a maximum of linear functions.
+    Source: docs/margin.md, Scan. Subadditive: each part is a maximum of linear functions.
     """
     count = change.shape[2]
     blend, rest = model.blend, 1.0 - model.blend
@@ -63,7 +63,7 @@ def scan(model: Model, change: F8, rows: slice) -> Scan:
 
 
 def order_losses(model: Model, prices: Prices, book: BookRows) -> F8:
-    """What open orders may lose when filled, one by one: max(0, −Q·G_k), fees counted (design §4, Open orders).
+    """What open orders may lose when filled, one by one: max(0, −Q·G_k), fees counted (docs/margin.md, Add-on).
 
     Returns: (underlyings, scenarios, rows) in 10^-6 USD.
     """

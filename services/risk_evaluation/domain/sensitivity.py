@@ -100,7 +100,7 @@ class Sensitivities:
 def sensitivities(model: Model, prices: Prices, book: BookRows, options: OptionLines | None = None) -> Sensitivities:
     """The sensitivities of every row. An underlying without a price has none: its validity class says so.
 
-    A quote other than USD moves against its instrument's mark (design §4, Scan): its share stands with the quote.
+    A quote other than USD moves against its instrument's mark (docs/margin.md, Scan): its share stands with the quote.
     """
     shape = (len(model.risky), book.rows)
     coin_units = np.array([10.0 ** model.assets[column].decimals for column in model.risky])

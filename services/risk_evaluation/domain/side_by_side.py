@@ -144,7 +144,7 @@ def lacking(margins: Margins) -> I8:
 def to_close(margins: Margins, *, target_ppm: int) -> I8:
     """Notional that a liquidation would first close: f·N, f = (b·IM − E)/(b·IM − A), within 0 to 1; rounded up.
 
-    Source: design §4, Partial closing, where what is closed is a slice of the whole book and its cost is A.
+    Source: docs/margin.md, Closing, where what is closed is a slice of the whole book and its cost is A.
     """
     aim = margins.initial_margin.astype(np.float64) * (target_ppm / PPM)
     room = aim - margins.add_on

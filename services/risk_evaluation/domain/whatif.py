@@ -131,7 +131,7 @@ def _cash_deltas(model: Model, candidate: Candidate) -> dict[int, int]:
 
 
 def _net_units(model: Model, columns: Columns, account: int, asset: int, delta: int) -> int:
-    """Net units after a change of cash: what lacks is borrowed, what is there repays, by shares (design §4, Cash)."""
+    """Net units after a change of cash: what lacks is borrowed, what is there repays, by shares (docs/margin.md)."""
     key, indices = model.assets[asset].id, columns.indices[asset]
     cash = columns.line(account, Column.CASH, key) + delta
     debt = columns.line(account, Column.DEBT, key)

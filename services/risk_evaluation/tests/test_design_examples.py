@@ -1,4 +1,4 @@
-"""The examples of design §4 that belong to risk; results in USD."""
+"""The examples of docs/margin.md that belong to risk; results in USD."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published haircuts: design §4's formula on the kernel, by size."""
+"""Published haircuts: docs/margin.md's formula on the kernel, by size."""
 
 from __future__ import annotations
 
