@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from libs.common.config import load_parameters
 from tools.broker import BrokerFault, kafka_for
 from tools.demo import population
@@ -27,13 +29,14 @@ from tools.topics import create_topics, existing_topics
 
 RUN_DIRECTORY = Path(".run/demo")
 BALLAST_ROOT = Path(__file__).resolve().parents[2]
+ACCOUNTS, SEED = 1_000, 7
 QUIET_SECONDS_MAX = 60.0
 GAP_STEP_SECONDS = 14_400  # strides between windows, as long as no price moves too far in one
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 when the books balance, 1 when something broke, 2 when it could not begin."""
-    options = _parse(arguments)
+    options = parse(arguments)
     broker = RUN_DIRECTORY / "broker"
     for path in RUN_DIRECTORY.glob("*"):
         if path != broker:
@@ -56,13 +59,18 @@ class CannotBegin(RuntimeError):
     """The demo cannot begin; the message says what was expected."""
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options of a run; ends the process with 2 and a usage line when they cannot be."""
     parser = argparse.ArgumentParser(prog="make demo ARGS=...", description=__doc__)
     parser.add_argument("--speed", type=int, default=0, metavar="N", help="at most N run seconds a second; 0: no bound")
     parser.add_argument("--no-board", action="store_true", help="plain lines instead of the live board")
     parser.add_argument("--span", choices=tuple(SPANS), default="crashes", help="what to replay (default: crashes)")
-    parser.add_argument("--accounts", type=int, default=1_000, metavar="N", help="client accounts (default: 1000)")
-    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the clients' books and habits")
+    parser.add_argument(
+        "--accounts", type=int, default=ACCOUNTS, metavar="N", help=f"client accounts (default: {ACCOUNTS})"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=SEED, metavar="N", help=f"of the clients' books and habits (default: {SEED})"
+    )
     parser.add_argument(
         "--kill", choices=SERVICES, metavar="SERVICE",
         help=f"SIGKILL a service while an order of an episode is in flight: {', '.join(SERVICES)}",
@@ -90,9 +98,7 @@ async def _demo(options: argparse.Namespace, bootstrap: str) -> int:
     began_s = int(time.time())
     parameters = load_parameters(BALLAST_ROOT / "config").parameters
     span = SPANS[options.span]
-    if await existing_topics(bootstrap):
-        raise CannotBegin(f"expected a cluster without Ballast's topics at {bootstrap}; delete them or use another one")
-    await create_topics(bootstrap, home_partitions=parameters.partitions)
+    await _prepare(bootstrap, home_partitions=parameters.partitions)
     gate = Gate()
     replay = {
         "BALLAST_REPLAY_WINDOWS": span.windows,
@@ -127,6 +133,17 @@ async def _demo(options: argparse.Namespace, bootstrap: str) -> int:
         await asyncio.to_thread(fleet.stop)
         gate.stop()
     return await _reconcile(options, bootstrap, span, driver, killed=killed, began_s=began_s)
+
+
+async def _prepare(bootstrap: str, *, home_partitions: int) -> None:
+    try:
+        if await existing_topics(bootstrap):
+            raise CannotBegin(
+                f"expected a cluster without Ballast's topics at {bootstrap}; delete them or use another one"
+            )
+        await create_topics(bootstrap, home_partitions=home_partitions)
+    except (KafkaError, OSError, ValueError) as error:
+        raise CannotBegin(f"expected a usable Kafka at {bootstrap}, was {error}") from error
 
 
 async def _open(options: argparse.Namespace, driver: Driver, span: Span) -> None:
@@ -175,22 +192,26 @@ async def _reconcile(
     options: argparse.Namespace, bootstrap: str, span: Span, driver: Driver, *, killed: str, began_s: int
 ) -> int:
     """Has a separate process read the topics, and nothing else, and say whether the books are right."""
-    command = [
+    reconcile = [
         sys.executable, "-m", "tools.reconcile", "--bootstrap", bootstrap, "--target", "demo", "--seed",
-        str(options.seed), "--crashes", span.crashes, "--command", _command(options), "--began", str(began_s),
+        str(options.seed), "--crashes", span.crashes, "--command", command(options), "--began", str(began_s),
     ]  # fmt: skip
     if killed:
         _say(killed)
     asked = ", ".join(f"{count} {what}" for what, count in sorted(driver.sent.items()))
     refused = ", ".join(f"{count} {name}" for name, count in driver.refusals.most_common())
     _say(f"clients asked: {asked}; refused: {refused or 'nothing'}")
-    done = await asyncio.to_thread(subprocess.run, command, check=False)
+    done = await asyncio.to_thread(subprocess.run, reconcile, check=False)
     return done.returncode
 
 
-def _command(options: argparse.Namespace) -> str:
+def command(options: argparse.Namespace) -> str:
+    """What to type for a run with these options: the report names it."""
     given = [f"--kill {options.kill}"] if options.kill else []
     given += [f"--span {options.span}"] if options.span != "crashes" else []
+    given += [f"--accounts {options.accounts}"] if options.accounts != ACCOUNTS else []
+    given += [f"--seed {options.seed}"] if options.seed != SEED else []
+    given += [f"--speed {options.speed}"] if options.speed else []
     return "make demo" + (f' ARGS="{" ".join(given)}"' if given else "")
 
 

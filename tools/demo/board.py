@@ -13,7 +13,7 @@ from rich.layout import Layout
 from rich.live import Live
 
 from tools.demo import panels
-from tools.demo.lines import PlainLines, status_line
+from tools.demo.lines import PlainLines
 from tools.demo.view import View
 
 REFRESH_SECONDS = 0.25
@@ -89,7 +89,7 @@ class Board:
     def _tell(self, *, status: bool) -> None:
         view = self._source.snapshot()
         news = list(self._lines.news(view)) if self._live is None else []
-        for line in [*news, status_line(view)] if status else news:
+        for line in [*news, *self._lines.status(view)] if status else news:
             # What services say of themselves must not steer a terminal.
             self._console.file.write("".join(each if each.isprintable() else "?" for each in line) + "\n")
         self._console.file.flush()

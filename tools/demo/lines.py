@@ -16,6 +16,14 @@ class PlainLines:
 
     def __init__(self) -> None:
         self._told = 0
+        self._provenance = ""
+
+    def status(self, view: View) -> Iterator[str]:
+        """How things stand; before it which prices are recorded and which bridged, when that has changed."""
+        if view.provenance and view.provenance != self._provenance:
+            self._provenance = view.provenance
+            yield f"prices: {view.provenance}"
+        yield status_line(view)
 
     def news(self, view: View) -> Iterator[str]:
         """A line for each thing that happened since the last call; of a burst the first ones and a count."""

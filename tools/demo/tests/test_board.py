@@ -152,6 +152,16 @@ def test_a_burst_is_told_shortly_and_nothing_twice() -> None:
     ]
 
 
+def test_plain_lines_say_which_prices_are_bridged_when_it_changes() -> None:
+    lines, first, second = PlainLines(), View(provenance="north BTC bridged"), View(provenance="north BTC recorded")
+    told = [line for view in (View(), first, first, second) for line in lines.status(view)]
+    assert [line for line in told if line.startswith("prices: ")] == [
+        "prices: north BTC bridged",
+        "prices: north BTC recorded",
+    ]
+    assert len(told) == 6
+
+
 def test_the_status_line_of_nothing_yet_is_a_line() -> None:
     assert status_line(View()).startswith("not begun | 0% | healthy 0 ")
 
