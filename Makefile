@@ -22,7 +22,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/build/gen
 export MYPYPATH := $(CURDIR)/build/gen
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.runtime proto ## the whole loop on real prices: broker, services, venues, crashes, reconciliation
 	@$(BOUND) $(BIN)/python -m tools.demo $(ARGS)
@@ -37,7 +37,7 @@ prometheus:
 	        >/dev/null 2>&1 || echo "prometheus: not installed; tests that need it are skipped" >&2; \
 	fi
 
-check: lint types imports wire unit k8s-check ## what needs no broker: the six next checks (under a minute in all)
+check: lint types imports wire unit k8s-check ## what needs no broker: lint, types, imports, wire, unit, k8s-check
 
 lint: $(VENV)/.dev ## style and form of the code (ruff)
 	@$(BOUND) $(BIN)/ruff check .
