@@ -160,6 +160,13 @@ def _adds_risk(problem: Problem, one: Judged) -> bool:
     return one.after.maintenance > one.before.maintenance and not all(line.reducible.is_residue for line in touched)
 
 
+def _only_rounds(problem: Problem, one: Judged) -> bool:
+    # Legs that close together part by less than a lot each.
+    touched = [line for line, lots in zip(problem.lines, one.slice.lots, strict=True) if lots]
+    lots = sum(mul_div_up(line.notional, 1, line.reducible.lots) for line in touched)
+    return one.before.equity < 0 and one.after.maintenance <= one.before.maintenance + lots
+
+
 def _up_to_admissible(problem: Problem, ray: _Ray) -> _Ray | None:
     for count in range(len(ray.points), 0, -1):
         one = ray.judged[count - 1]
@@ -251,8 +258,14 @@ def _probes(low: int, high: int, guess: int) -> list[int]:
 
 
 def _close(problem: Problem, rays: Sequence[_Ray]) -> Plan:
-    """No slice is worth its cost, or equity is gone: the one that frees most requirement without adding risk."""
-    zero_risk = [one for ray in rays for one in ray.judged if not _adds_risk(problem, one)]
+    """No slice is worth its cost, or equity is gone: the one that frees most requirement without adding risk.
+
+    Where none frees any, as of a hedge that needs next to nothing, one that leaves lots apart only by rounding will do:
+    an account that is never closed is never emptied.
+    """
+    judged = [one for ray in rays for one in ray.judged]
+    zero_risk = [one for one in judged if not _adds_risk(problem, one)]
+    zero_risk = zero_risk or [one for one in judged if _only_rounds(problem, one)]
     if not zero_risk:
         return Plan(PlanKind.NO_RELIEF, alternatives=_alternatives(problem, None, rays))
     best = min(zero_risk, key=lambda one: (one.after.maintenance, -_notional(problem, one.slice.lots)))
