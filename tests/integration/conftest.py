@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.broker import BrokerFault, kafka_for
+from tests.integration.kafka_choice import kafka_for_tests
+from tools.broker import BrokerFault
 from tools.broker.choose import BOOTSTRAP_VARIABLE
 from tools.topics import create_topics, delete_topics, existing_topics
 
@@ -44,7 +45,7 @@ def _kafka(name: str, request: pytest.FixtureRequest) -> Iterator[str]:
             print(f"\n{line}", file=sys.stderr, flush=True)
 
     try:
-        with kafka_for(directory, say=say) as bootstrap:
+        with kafka_for_tests(directory, say=say) as bootstrap:
             yield bootstrap
     except BrokerFault as fault:
         pytest.exit(f"kafka: {fault}", returncode=2)
@@ -61,8 +62,9 @@ def kafka_bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
 def fresh_kafka(request: pytest.FixtureRequest) -> Iterator[str]:
     """Bootstrap address of a cluster whose declared topics exist and are empty, for one module.
 
-    A private broker is new for each module, so no consumer group remembers another module's members. On a cluster that
-    was given, the topics are deleted afterwards; one that has them beforehand is somebody's, and is refused.
+    A private broker or container is new for each module, so no consumer group remembers another module's members. On a
+    cluster that was given, the topics are deleted afterwards; one that has them beforehand is somebody's, and is
+    refused.
     """
     with _kafka(request.module.__name__.rpartition(".")[2], request) as bootstrap:
         found = asyncio.run(existing_topics(bootstrap))

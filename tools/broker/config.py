@@ -1,22 +1,39 @@
-"""Server properties and log settings of the private single-node broker."""
+"""Server properties, JVM options and log settings of the single-node broker, private or in a container."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 RECORD_BYTES_MAX = 8 * 1024 * 1024
 # A request or a log batch wraps its record in headers; the record itself may fill the whole limit.
 _BATCH_BYTES_MAX = RECORD_BYTES_MAX + 64 * 1024
 _MIB = 1024 * 1024
+LOOPBACK = "127.0.0.1"
+SERVER_JVM = (
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:MaxDirectMemorySize=256m",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:+ExitOnOutOfMemoryError",
+)
 
 
-def server_properties(*, broker_port: int, controller_port: int, data: Path) -> str:
-    """Text of server.properties: one node that is broker and controller, on 127.0.0.1 only."""
+def server_properties(
+    *, broker_port: int, controller_port: int, data: PurePath, listen: str = LOOPBACK, advertised: str = LOOPBACK
+) -> str:
+    """Text of server.properties: one node that is broker and controller.
+
+    Args:
+        data: directory of its records, on the node.
+        listen: address the broker binds; the controller is always on 127.0.0.1.
+        advertised: address at which clients reach the broker.
+    """
     properties: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": 1,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://127.0.0.1:{broker_port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{broker_port}",
+        "listeners": f"PLAINTEXT://{listen}:{broker_port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{advertised}:{broker_port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": data,
         # Topics come from libs/common/topics.py only.

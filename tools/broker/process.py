@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tools.broker.config import log4j_properties, server_properties
+from tools.broker.config import LOOPBACK, SERVER_JVM, log4j_properties, server_properties
 from tools.broker.errors import BrokerFault
 from tools.broker.jars import REPOSITORY, classpath, java
 from tools.lifeline import lifeline
@@ -25,14 +25,6 @@ _STARTS_MAX = 3
 _READY_SECONDS_MAX = 60.0
 _STOP_SECONDS_MAX = 10.0
 _POLL_SECONDS = 0.1
-_SERVER_JVM = [
-    "-Xms128m",
-    "-Xmx512m",
-    "-XX:MaxDirectMemorySize=256m",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=20",
-    "-XX:+ExitOnOutOfMemoryError",
-]
 _TOOL_JVM = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
@@ -110,8 +102,6 @@ class Broker:
     def _start_once(self, command: str, path: str) -> bool:
         properties = self._write_configuration()
         logging = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.properties'}"
-        # Never a dash first: Kafka's tool would take the id for an option.
-        cluster = "B" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         tool = [
             command,
             *_TOOL_JVM,
@@ -121,11 +111,11 @@ class Broker:
             "kafka.tools.StorageTool",
             "format",
             "-t",
-            cluster,
+            new_cluster_id(),
             "-c",
             str(properties),
         ]
-        server = [command, *_SERVER_JVM, logging, "-cp", path, "kafka.Kafka", str(properties)]
+        server = [command, *SERVER_JVM, logging, "-cp", path, "kafka.Kafka", str(properties)]
         if self._spawn(tool).wait() != 0:
             raise BrokerFault(f"Kafka's storage could not be formatted; see {self.directory / 'logs' / 'console.log'}")
         self._process = self._spawn(server)
@@ -148,8 +138,8 @@ class Broker:
         for old in (data, logs):
             shutil.rmtree(old, ignore_errors=True)
             old.mkdir()
-        broker_port, controller_port = _free_ports(2)
-        self.bootstrap = f"127.0.0.1:{broker_port}"
+        broker_port, controller_port = free_ports(2)
+        self.bootstrap = f"{LOOPBACK}:{broker_port}"
         (self.directory / "log4j2.properties").write_text(log4j_properties(logs))
         properties = self.directory / "server.properties"
         properties.write_text(server_properties(broker_port=broker_port, controller_port=controller_port, data=data))
@@ -161,7 +151,7 @@ class Broker:
             if process.poll() is not None:
                 self._process = None
                 return False
-            if _answers_metadata(self.bootstrap):
+            if answers_metadata(self.bootstrap):
                 return True
             time.sleep(_POLL_SECONDS)
         raise BrokerFault(
@@ -176,18 +166,26 @@ def running_broker(directory: Path) -> Iterator[str]:
         yield broker.bootstrap
 
 
-def _free_ports(count: int) -> list[int]:
+def new_cluster_id() -> str:
+    """A fresh id to format a node's storage with."""
+    # Never a dash first: Kafka's tool would take the id for an option.
+    return "B" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that were free a moment ago."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind((LOOPBACK, 0))
         return [int(each.getsockname()[1]) for each in sockets]
     finally:
         for each in sockets:
             each.close()
 
 
-def _answers_metadata(bootstrap: str) -> bool:
+def answers_metadata(bootstrap: str) -> bool:
+    """A broker answers there, and takes part in its cluster."""
     # Metadata request, version 1, about no topic: the answer lists the live brokers, none while the node is fenced.
     host, port = bootstrap.rsplit(":", 1)
     body = struct.pack(">hhih", 3, 1, 1, -1) + struct.pack(">i", 0)
