@@ -20,9 +20,18 @@ def compiled(function: F) -> F:
 
     It may not make arrays: counting references costs more than a margin.
     """
+    return _made(function, forceinline=False)
+
+
+def inlined(function: F) -> F:
+    """The same, put into whatever calls it: passing a score of arrays costs as much as a margin."""
+    return _made(function, forceinline=True)
+
+
+def _made(function: F, *, forceinline: bool) -> F:
     function.__qualname__ = f"{function.__qualname__}_{digest(function)}"
     options = {"cache": True, "fastmath": False, "error_model": "numpy", "nogil": True, "_nrt": False}
-    return cast(F, cast(Any, njit)(**options)(function))
+    return cast(F, cast(Any, njit)(**options, forceinline=forceinline)(function))
 
 
 def digest(function: Any) -> str:

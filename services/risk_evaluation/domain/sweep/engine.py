@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from libs.common.errors import invariant
-from services.risk_evaluation.domain.arrays import EXACT_USD6_MAX, F8, I4, I8, U1
+from services.risk_evaluation.domain.arrays import F8, I4, I8, U1
 from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.lines import quantities, still_money
 from services.risk_evaluation.domain.model import Model
@@ -83,28 +83,29 @@ def split(entity: I8, has_orders: Sequence[bool] | U1) -> Split:
 
 
 def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8 | I4, out: Standings) -> int:
-    """Margins of accounts alone; returns how many states changed. Raises InvariantBroken (I8) where floats drift."""
-    emits, top = sweep(
+    """Margins of accounts alone; returns how many states changed. Raises InvariantBroken (I8) for what is no number."""
+    emits, odd = sweep(
         chosen, arena.start, arena.count, arena.index, arena.quantity, money, table.rows, table.single, table.bucket,
         table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
         table.widths.maintenance, *table.shapes, out.equity, out.initial_margin, out.maintenance_margin,
         out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted,
     )  # fmt: skip
-    invariant(top < EXACT_USD6_MAX, "I8", "expected |value| below 2^53 in 10^-6 USD")
+    invariant(odd == 0, "I8", "expected a number of 10^-6 USD")
     return int(emits)
 
 
 def run_entities(arena: Arena, money: F8, table: KernelTable, orders: OrderTable, which: Split, out: Standings) -> int:
     """Margins of the members of a split; as `run_alone`."""
     net, size, claim, stamp = scratch(table)
-    emits, top = sweep_entities(
-        which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money, table.rows,
+    emits, odd = sweep_entities(
+        which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money, table.notional,
+        table.rows,
         table.bucket, table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
         table.widths.maintenance, *table.shapes, orders.start, orders.bucket, orders.instrument, orders.lots,
         orders.paid, orders.fee, orders.notional, orders.rows, out.equity, out.initial_margin, out.maintenance_margin,
         out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted, net, size, claim, stamp,
     )  # fmt: skip
-    invariant(top < EXACT_USD6_MAX, "I8", "expected |value| below 2^53 in 10^-6 USD")
+    invariant(odd == 0, "I8", "expected a number of 10^-6 USD")
     return int(emits)
 
 

@@ -5,7 +5,6 @@ The same sums in the same order as `kernel.sweep`, twice over the lines: notiona
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,12 @@ from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.scan import capped_lots
-from services.risk_evaluation.domain.sweep.compiled import compiled
+from services.risk_evaluation.domain.sweep.compiled import compiled, inlined
 from services.risk_evaluation.domain.sweep.kernel import (
     FOUR,
     bucket_at,
     cost_of_exit,
+    down,
     fetch_ahead,
     integer,
     lost,
@@ -114,7 +114,7 @@ def order_rows(value: F8, settle: F8, initial: slice, stresses: slice, *, table:
     return rows
 
 
-@compiled
+@inlined
 def _order_loss(row: int, rows: F8, shape: tuple[int, ...], settle: int, lots: float, paid: float, fee: float) -> Any:
     value = load(rows, row, shape)
     price = times(load(rows, row + settle, shape), paid)
@@ -122,39 +122,40 @@ def _order_loss(row: int, rows: F8, shape: tuple[int, ...], settle: int, lots: f
     return gains(minus(charged, times(minus(value, price), lots)))
 
 
-@compiled
+@inlined
 def _notionals(
-    account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4, settles: I8,
+    account: int, start: I8, count: Any, index: Any, quantity: F8, notional: F8, rows: F8, bucket: I4, settles: I8,
     ordinary: int, width: int, tail_at: int, order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8,
-    lot_notional: F8, net: F8, size: F8, claim: F8, stamp: I8, entity: int,
+    lot_notional: F8, net: F8, size: F8, claim: F8, stamp: I8, entity: int, ordered: bool,
 ) -> None:  # fmt: skip
     # Adds an account's notional on each bucket it touches to its entity's, with what its orders would buy and sell.
     place, order = start[account], order_start[account]
     end, last = place + count[account], order_start[account + 1]
     claim[0], settled, claims = 0.0, 0, settles.shape[0]
-    while place < end or order < last or settled < claims:
-        number = bucket_at(bucket, index, place) if place < end else integer(net.shape[1])
-        if order < last:
-            number = min(number, order_bucket[order])
+    buckets = integer(net.shape[1])
+    following = bucket_at(bucket, index, place) if place < end else buckets
+    while following < buckets or order < last or settled < claims:
+        number = min(following, at(order_bucket, order)) if order < last else following
         total = 0.0
         claim[1] = 0.0
         if settled < claims and number >= ordinary + settled:
             number = ordinary + settled
-            total = rows[settles[settled] * width + tail_at + NOTIONAL] * claim[0, settled]
+            total = at(notional, settles[settled]) * claim[0, settled]
             settled += 1
-        while place < end and bucket_at(bucket, index, place) == number:
-            row = integer(index[place]) * width + tail_at
-            total += rows[row + NOTIONAL] * quantity[place]
+        while following == number:
+            line, amount = integer(at(index, place)), at(quantity, place)
+            total += at(notional, line) * amount
             for each in range(claims):
-                claim[1, each] += rows[row + CLAIM + each] * quantity[place]
+                claim[1, each] += at(rows, line * width + tail_at + CLAIM + each) * amount
             place += 1
+            following = bucket_at(bucket, index, place) if place < end else buckets
         for each in range(claims):
             claim[0, each] += claim[1, each]
         bought, sold = 0.0, 0.0
         while order < last and order_bucket[order] == number:
-            notional = lots[order] * lot_notional[order_instrument[order]]
-            bought += max(notional, 0.0)
-            sold += max(-notional, 0.0)
+            many = lots[order] * lot_notional[order_instrument[order]]
+            bought += max(many, 0.0)
+            sold += max(-many, 0.0)
             order += 1
         if stamp[number] != entity:
             stamp[number] = entity
@@ -162,10 +163,11 @@ def _notionals(
                 net[each, number], size[each, number] = 0.0, 0.0
         net[BASE, number] += total
         size[BASE, number] += abs(total)
-        net[BOUGHT, number] += total + bought
-        size[BOUGHT, number] += abs(total + bought)
-        net[SOLD, number] += total - sold
-        size[SOLD, number] += abs(total - sold)
+        if ordered:
+            net[BOUGHT, number] += total + bought
+            size[BOUGHT, number] += abs(total + bought)
+            net[SOLD, number] += total - sold
+            size[SOLD, number] += abs(total - sold)
 
 
 @compiled
@@ -174,7 +176,7 @@ def _shared(liquidity: F8, number: int, own: float, net: float, size: float) -> 
     return cost_of_exit(liquidity, number, net) * (abs(own) / size if size > 0.0 else 0.0)
 
 
-@compiled
+@inlined
 def _sums(
     account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4,
     settles: I8, ordinary: int, liquidity: F8, initial: tuple[int, ...], maintenance: tuple[int, ...],
@@ -184,36 +186,38 @@ def _sums(
     # Sums over the buckets of an account: without its orders, with them, and the add-on of both.
     b, c = len(initial), len(initial) + len(maintenance)
     width, claims, settled, half = c + len(tail), settles.shape[0], 0, b + len(tail)
-    place, order = start[account], order_start[account]
+    place, order, buckets = start[account], order_start[account], integer(net.shape[1])
     end, last = place + count[account], order_start[account + 1]
     joint_i, joint_m, joint_t, own, slower = zeros(initial), zeros(maintenance), zeros(tail), zeros(FOUR), zeros(tail)
     ordered_i, ordered_t, ordered_own, cost, filled = zeros(initial), zeros(tail), 0.0, 0.0, 0.0
-    while place < end or order < last or settled < claims:
-        number = bucket_at(bucket, index, place) if place < end else integer(net.shape[1])
-        if order < last:
-            number = min(number, at(order_bucket, order))
+    held = bucket_at(bucket, index, place) if place < end else buckets
+    waits = at(order_bucket, order) if order < last else buckets
+    while held < buckets or waits < buckets or settled < claims:
+        number = min(held, waits)
         lost_i, lost_m, lost_t = zeros(initial), zeros(maintenance), zeros(tail)
         if settled < claims and number >= ordinary + settled:
             number, row, amount = ordinary + settled, settles[settled] * width, lane(joint_t, CLAIM + settled)
             lost_i, lost_m, lost_t = lost(rows, row, amount, initial, maintenance, tail)
             settled += 1
-        while place < end and bucket_at(bucket, index, place) == number:
+        while held == number:
             row, amount = integer(at(index, place)) * width, at(quantity, place)
             part_i, part_m, part_t = lost(rows, row, amount, initial, maintenance, tail)
             lost_i, lost_m, lost_t = plus(lost_i, part_i), plus(lost_m, part_m), plus(lost_t, part_t)
             place += 1
+            held = bucket_at(bucket, index, place) if place < end else buckets
         worst = gains(worst_pair(lost_i, lost_m))
         own, slower, deepest = plus(own, worst), plus(slower, gains(lost_t)), lane(worst, 0)
         joint_i, joint_m, joint_t = plus(joint_i, lost_i), plus(joint_m, lost_m), plus(joint_t, lost_t)
         mine = lane(lost_t, NOTIONAL)
         more_i, more_t, bought, sold = zeros(initial), zeros(tail), 0.0, 0.0
-        while order < last and at(order_bucket, order) == number:
+        while waits == number:
             row, many = at(order_instrument, order) * 2 * half, at(lots, order)
             price, rate = at(paid, order), at(fee, order)
             more_i = plus(more_i, _order_loss(row, order_row, initial, half, many, price, rate))
             more_t = plus(more_t, _order_loss(row + b, order_row, tail, half, many, price, rate))
             many *= at(lot_notional, at(order_instrument, order))
             bought, sold, order = bought + max(many, 0.0), sold + max(-many, 0.0), order + 1
+            waits = at(order_bucket, order) if order < last else buckets
         if bought + sold > 0.0:
             lost_i, lost_t = plus(lost_i, more_i), plus(lost_t, more_t)
             deepest = max(largest(lost_i), 0.0)
@@ -247,12 +251,12 @@ def scratch(table: KernelTable) -> tuple[F8, F8, F8, I8]:
 @compiled
 def sweep_entities(
     members_start: I8, members: I8, start: I8, count: Any, index: Any, quantity: F8, money: F8,
-    rows: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
+    notional: F8, rows: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
     blend: float, rho_ppm: int, scenarios: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
     tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
     lot_notional: F8, order_row: F8, equity: I8, initial_margin: I8, maintenance_margin: I8, new_risk: I8, worst: U1,
     state: U1, emitted: I8, net: F8, size: F8, claim: F8, stamp: I8,
-) -> tuple[int, float]:  # fmt: skip
+) -> tuple[int, int]:  # fmt: skip
     """Margins of the accounts of some entities.
 
     Args:
@@ -261,16 +265,18 @@ def sweep_entities(
     """
     claims, rest = settles.shape[0], 1.0 - blend
     c = len(initial) + len(maintenance)
-    emits, top = 0, 0.0
+    emits, odd = 0, 0
     for entity in range(members_start.shape[0] - 1):
         first, last = members_start[entity], members_start[entity + 1]
         alone, waiting = last - first == 1, 0
         for at_member in range(first, last):
             waiting += order_start[members[at_member] + 1] - order_start[members[at_member]]
-            if not alone:
+        if not alone:
+            for at_member in range(first, last):
                 _notionals(
-                    members[at_member], start, count, index, quantity, rows, bucket, settles, ordinary, c + len(tail),
-                    c, order_start, order_bucket, order_instrument, lots, lot_notional, net, size, claim, stamp, entity,
+                    members[at_member], start, count, index, quantity, notional, rows, bucket, settles, ordinary,
+                    c + len(tail), c, order_start, order_bucket, order_instrument, lots, lot_notional, net, size, claim,
+                    stamp, entity, waiting > 0,
                 )  # fmt: skip
         for at_member in range(first, last):
             account = members[at_member]
@@ -286,12 +292,12 @@ def sweep_entities(
             opened = max(ordered, largest(plus(ordered_t, load(floor_mask, 0, tail)))) - scan_i
             needed, wanted = scan_m + cost, scan_i + filled + opened
             value = money[account] + lane(joint_t, VALUE)
-            top = max(top, max(abs(value), max(needed, wanted)))
+            odd += np.isnan(value + needed + wanted)
             have, maintain, begin, now = rounded(value, needed, wanted, rho_ppm)
             equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, begin
-            new_risk[account] = integer(math.floor(value - lane(slower, SLOW)))
+            new_risk[account] = down(value - lane(slower, SLOW))
             worst[account] = which
             emitted[emits] = account
             emits += now != state[account]
             state[account] = now
-    return emits, top
+    return emits, odd

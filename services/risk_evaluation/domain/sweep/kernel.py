@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from services.risk_evaluation.domain.arrays import F8, I4, I8, U1
+from services.risk_evaluation.domain.arrays import F8, HAVE_MAX, I4, I8, NEED_MAX, U1
 from services.risk_evaluation.domain.sweep.compiled import compiled
 from services.risk_evaluation.domain.sweep.lanes import (
     Machine,
@@ -89,10 +89,22 @@ def scans(
 
 
 @compiled
+def down(value: float) -> int:
+    """Whole 10^-6 USD, rounded down, cut where `arrays.floor_usd6` cuts."""
+    return integer(max(-HAVE_MAX, min(HAVE_MAX, np.floor(value))))  # type: ignore[no-any-return]
+
+
+@compiled
+def up(value: float) -> int:
+    """Whole 10^-6 USD, rounded up, cut where `arrays.ceil_usd6` cuts."""
+    return integer(max(-NEED_MAX, min(NEED_MAX, np.ceil(value))))  # type: ignore[no-any-return]
+
+
+@compiled
 def rounded(value: float, needed: float, wanted: float, rho_ppm: int) -> tuple[int, int, int, int]:
     """Equity down, both margins up, and the state's number on these integers."""
-    have, maintain = integer(math.floor(value)), integer(math.ceil(needed))
-    begin = max(raised(maintain, rho_ppm), integer(math.ceil(wanted)))
+    have, maintain = down(value), up(needed)
+    begin = max(raised(maintain, rho_ppm), up(wanted))
     return have, maintain, begin, byte(1 + (have < begin) + (have < maintain) + (have < 0))
 
 
@@ -141,19 +153,15 @@ def sweep(
     blend: float, rho_ppm: int, scenarios: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
     tail: tuple[int, ...], equity: I8, initial_margin: I8, maintenance_margin: I8, new_risk: I8, worst: U1,
     state: U1, emitted: I8,
-) -> tuple[int, float]:  # fmt: skip
+) -> tuple[int, int]:  # fmt: skip
     """Margins of the chosen accounts, each alone in its entity and without orders.
 
     Args:
         chosen: accounts. start .. money: the arena. rows .. tail: `KernelTable`. equity .. state: (accounts,) written.
-        emitted: written, accounts whose state changed. Returns: how many, and the largest amount met.
+        emitted: written, accounts whose state changed. Returns: how many, and how many are no number.
     """
-    emits, top = 0, 0.0
-    width, claims, buckets = (
-        len(initial) + len(maintenance) + len(tail),
-        settles.shape[0],
-        liquidity.shape[0] // LIQUIDITY_WIDTH,
-    )
+    emits, odd, claims, buckets = 0, 0, settles.shape[0], liquidity.shape[0] // LIQUIDITY_WIDTH
+    width = len(initial) + len(maintenance) + len(tail)
     for turn in range(chosen.shape[0]):
         account = integer(at(chosen, turn))
         fetch_ahead(chosen, turn, start, count, index, quantity, money, equity)
@@ -188,11 +196,11 @@ def sweep(
         floors = plus(joint_t, load(floor_mask, 0, tail))
         scan_m, scan_i, which = scans(joint_i, joint_m, floors, own, blend, scenarios, CLAIM + claims)
         value, needed, wanted = at(money, account) + lane(joint_t, VALUE), scan_m + cost, scan_i + cost
-        top = max(top, max(abs(value), max(needed, wanted)))
+        odd += np.isnan(value + needed + wanted)
         have, maintain, begin, now = rounded(value, needed, wanted, rho_ppm)
         equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, begin
-        new_risk[account] = integer(math.floor(value - lane(slower, SLOW)))
+        new_risk[account] = down(value - lane(slower, SLOW))
         worst[account], emitted[emits] = which, account
         emits += now != state[account]
         state[account] = now
-    return emits, top
+    return emits, odd

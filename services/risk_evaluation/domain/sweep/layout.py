@@ -49,12 +49,14 @@ class KernelTable:
         rows: (lines · width) flat: losses in the initial grid, in the maintenance grid, tail.
         single: (lines · 4) largest and least loss in the initial, in the maintenance grid, no move among them.
         bucket: (lines) as in `LineOrder`; `ordinary` is the first that settles others, `settles` lines of those coins.
+        notional: (lines) of a unit, once more: a walk for it alone then stays in the nearest cache.
         liquidity: (buckets · 5). floor_mask: (tail) 0 for stresses, else -infinity.
     """
 
     widths: Widths
     rows: F8
     single: F8
+    notional: F8
     bucket: I4
     settles: I8
     ordinary: int
@@ -134,6 +136,7 @@ def pack(
         widths=widths,
         rows=rows,
         single=single,
+        notional=np.ascontiguousarray(tail[:, NOTIONAL]),
         bucket=np.array(order.bucket, dtype=np.int32),
         settles=np.array([order.coin[position] for position in order.settles], dtype=np.int64),
         ordinary=len(order.coin) - len(order.settles),

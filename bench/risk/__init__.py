@@ -1,0 +1,1 @@
+"""The margin engine's bench: workload, peers, measures."""
