@@ -152,8 +152,12 @@ class Figures:
             for (account, asset, kind), balance in book.lines.items():
                 house = system_kind(account)
                 self.holdings[house.name if house else "CLIENTS", asset, kind] += balance
-                self.lenders += house is None and kind == ledger_pb2.LINE_KIND_SUPPLY_SHARES
+            self.lenders += len({account for account, _, kind in book.lines if _is_lent(account, kind)})
 
     def held(self, holder: SystemAccount, asset: int) -> int:
         """Cash of a house account over all partitions at the end."""
         return self.holdings.get((holder.name, asset, ledger_pb2.LINE_KIND_CASH), 0)
+
+
+def _is_lent(account: int, kind: int) -> bool:
+    return kind == ledger_pb2.LINE_KIND_SUPPLY_SHARES and system_kind(account) is None
