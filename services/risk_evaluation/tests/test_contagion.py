@@ -19,7 +19,7 @@ _RING = np.array([[0.0, 4.0, 0.0], [0.0, 0.0, 3.0], [2.0, 0.0, 0.0]])
 _CHAIN = np.array([[0.0, 100.0, 0.0], [0.0, 0.0, 80.0], [0.0, 0.0, 0.0]])
 
 
-# Worked examples of clearing on a ring with external debt and on a chain (docs: academic figures of issue 6).
+# Clearing on a ring with external debt and on a chain: each figure follows by hand from what is owed.
 @pytest.mark.parametrize(
     ("owed", "assets", "debt", "recovery", "payments", "equity"),
     [
