@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import sys
@@ -26,6 +27,7 @@ from services.risk_evaluation.app.dry_run import DryRuns
 from services.risk_evaluation.app.risk import Risk
 from services.risk_evaluation.app.shadow import Shadow
 from services.risk_evaluation.domain.model import Model, build_model
+from services.risk_evaluation.domain.sweep.live import warm_up
 from services.risk_evaluation.settings import Settings
 
 NAME = "risk_evaluation"
@@ -44,6 +46,8 @@ async def build(context: ServiceContext[Settings]) -> None:
     session, meters = secrets.token_bytes(16), Meters(context.metrics)
     outlet = await _outlet(context, client_id=client_id, session=session, meters=meters)
     model = build_model(context.parameters)
+    if settings.kernel_from_accounts is not None:
+        await asyncio.to_thread(warm_up, model)
     risk = Risk(
         model=model,
         session=session,
@@ -52,6 +56,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         readings=meters,
         now_ns=time.monotonic_ns,
         after_marks=_after_marks(context, model, outlet),
+        kernel_from=settings.kernel_from_accounts,
     )
     control = follow_control(
         risk=risk,

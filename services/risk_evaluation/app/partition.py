@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ballast.events.v1 import commands_pb2, risk_pb2
 from libs.common.chain import AcceptedFrame
+from libs.common.errors import invariant
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.app.decisions import Decisions, Judged
 from services.risk_evaluation.app.fold import PartitionFold
@@ -17,6 +18,8 @@ from services.risk_evaluation.app.ports import Output
 from services.risk_evaluation.domain.margin import Margins, State, evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices, funded
+from services.risk_evaluation.domain.sweep.engine import Standings
+from services.risk_evaluation.domain.sweep.live import LiveBook
 
 FULL_EVERY_FRAMES = 20
 
@@ -27,13 +30,18 @@ class PartitionRisk:
     Args:
         session: of this worker's commands, 16 bytes.
         parameters_hash: of the set that `model` was built from.
+        kernel_from: accounts from which they are swept by the kernel; None: never.
     """
 
-    def __init__(self, *, partition: int, model: Model, session: bytes, parameters_hash: bytes) -> None:
+    def __init__(
+        self, *, partition: int, model: Model, session: bytes, parameters_hash: bytes, kernel_from: int | None = None
+    ) -> None:
         self.partition = partition
         self.fold = PartitionFold(partition=partition, model=model, session=session)
         self.decisions = Decisions(model=model, fold=self.fold, session=session)
         self._model = model
+        self._live = LiveBook(model, self.fold.columns)
+        self._kernel_from = kernel_from
         self._parameters_hash = parameters_hash
         self._touched: set[int] = set()
         self._states = np.zeros(0, dtype=np.uint8)
@@ -72,25 +80,41 @@ class PartitionRisk:
 
     def on_marks(self, market: Market, control: Control, *, now_ns: int) -> Output:
         """All accounts at new marks. Published: those not healthy, changed or touched; everyone now and then."""
-        columns = self.fold.columns
-        prices = self.prices(market)
-        margins = evaluate(self._model, prices, columns.all_rows())
+        columns, prices = self.fold.columns, self.prices(market)
         count = len(columns.accounts)
         full = self._until_full == 0
         self._until_full = FULL_EVERY_FRAMES - 1 if full else self._until_full - 1
         before = np.zeros(count, dtype=np.uint8)
         before[: self._states.shape[0]] = self._states
-        chosen = (
-            np.ones(count, dtype=np.bool_) if full else (margins.state != before) | (margins.state != State.HEALTHY)
-        )
+        by_kernel = self._kernel_from is not None and count >= self._kernel_from
+        swept = self._live.standings(prices) if by_kernel else evaluate(self._model, prices, columns.all_rows())
+        self._states = swept.state.copy()
+        chosen = np.full(count, full) | (self._states != before) | (self._states != State.HEALTHY)
         for account in self._touched | {one.account for one in self.fold.book.episodes.values()}:
             row = columns.row_of.get(account)
             if row is not None:
                 chosen[row] = True
-        self._states = margins.state
-        rows = np.flatnonzero(chosen)
-        at = dict(zip(range(count), range(count), strict=True))
-        return self._output(margins, prices, at, rows.tolist(), market, control, now_ns=now_ns, full=full)
+        rows = np.flatnonzero(chosen).tolist()
+        evaluated: Sequence[int] = range(count)
+        if isinstance(swept, Margins):
+            margins = swept
+        else:
+            margins, evaluated = self._explained(prices, rows, swept)
+        at = {row: position for position, row in enumerate(evaluated)}
+        return self._output(margins, prices, at, rows, market, control, now_ns=now_ns, full=full)
+
+    def _explained(self, prices: Prices, rows: list[int], swept: Standings) -> tuple[Margins, Sequence[int]]:
+        """Margins in full of these rows and of those that wait for a verdict: what the kernel published, once more."""
+        columns = self.fold.columns
+        waiting = {columns.row_of[one.account] for one in self.fold.pending.values() if one.account in columns.row_of}
+        evaluated = columns.entity_rows(waiting.union(rows))
+        margins = evaluate(self._model, prices, columns.some_rows(evaluated))
+        same = all(
+            np.array_equal(getattr(margins, name), getattr(swept, name)[evaluated])
+            for name in ("equity", "initial_margin", "maintenance_margin", "equity_for_new_risk", "state")
+        )
+        invariant(same, "I8", f"partition {self.partition}: the kernel and its oracle differ")
+        return margins, evaluated
 
     def on_touched(self, market: Market, control: Control, *, now_ns: int) -> Output | None:
         """The accounts touched since the last evaluation, with their entities; None when there is none."""

@@ -27,6 +27,7 @@ class Risk:
         loaded_hash: of the parameter set `model` was built from; nothing is judged until it is the one in force.
         now_ns: monotonic wall clock.
         after_marks: told once the margins of a marks frame are out.
+        kernel_from: accounts of a partition from which the kernel sweeps them; None: never.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Risk:
         readings: Readings,
         now_ns: Callable[[], int],
         after_marks: Callable[[Risk], None] = lambda risk: None,
+        kernel_from: int | None = None,
     ) -> None:
         self.model = model
         self.market = Market(model)
@@ -51,6 +53,7 @@ class Risk:
         self._readings = readings
         self._now_ns = now_ns
         self._after_marks = after_marks
+        self._kernel_from = kernel_from
         self._frames: deque[tuple[AcceptedFrame, int, bool]] = deque()
         self._marks_caught_up = False
         self._everything = False
@@ -67,7 +70,11 @@ class Risk:
         found = self.partitions.get(partition)
         if found is None:
             found = self.partitions[partition] = PartitionRisk(
-                partition=partition, model=self.model, session=self._session, parameters_hash=self._loaded_hash
+                partition=partition,
+                model=self.model,
+                session=self._session,
+                parameters_hash=self._loaded_hash,
+                kernel_from=self._kernel_from,
             )
         return found
 

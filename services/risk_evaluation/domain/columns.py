@@ -129,6 +129,7 @@ class Columns:
         self.funding: list[int] = [0 for _ in model.margined]
         self.orders: dict[int, dict[int, OpenOrder]] = {}  # by row, then order id
         self._all_orders: OrderColumns | None = None  # of every row, until an order changes
+        self._changed: set[int] = set()  # rows whose lines changed since `take_changed`
         self._entity_number: dict[int, int] = {}
         self._entity_rows: list[list[int]] = []
         assets, margined = len(model.assets), len(model.margined)
@@ -156,11 +157,13 @@ class Columns:
         self._entity[row] = number
         self.accounts.append(account)
         self.row_of[account] = row
+        self._changed.add(row)
         return row
 
     def set_line(self, account: int, column: Column, key: int, balance: int) -> None:
         """Overwrites a line; key is the asset id, or the instrument id for lots and variation."""
         row = self.row(account)
+        self._changed.add(row)
         if column is Column.LOTS:
             self._lots[self._model.margined_column[key], row] = balance
         elif column is Column.VARIATION:
@@ -206,12 +209,24 @@ class Columns:
         asset = self._model.asset_column[asset_id]
         self.indices[asset] = indices
         holders = np.flatnonzero(np.any(self._shares[1:, asset, : len(self.accounts)] != 0, axis=0))
+        self._changed.update(holders.tolist())
         for row in holders:
             self._claims[asset, row] = self._claim(asset, int(row))
 
     def set_funding(self, instrument: int, cumulative: int) -> None:
         """Moves an instrument's cumulative funding, 10^-9 settlement units a lot."""
         self.funding[self._model.margined_column[instrument]] = cumulative
+
+    def take_changed(self) -> list[int]:
+        """Rows whose lines changed, or came to be worth others units, since this was asked last."""
+        changed = sorted(self._changed)
+        self._changed.clear()
+        return changed
+
+    @property
+    def entities(self) -> I8:
+        """Number of each row's entity."""
+        return self._entity[: len(self.accounts)]
 
     def entity_rows(self, rows: Iterable[int]) -> list[int]:
         """All rows of the entities that these rows belong to, in row order."""

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.common.errors import ConfigurationError
+from ballast.types.v1 import ledger_pb2
+from libs.common.errors import ConfigurationError, InvariantBroken
+from services.risk_evaluation.app.partition import PartitionRisk
 from services.risk_evaluation.domain.arrays import F8, I8
-from services.risk_evaluation.domain.columns import BookRows
+from services.risk_evaluation.domain.columns import BookRows, Indices
 from services.risk_evaluation.domain.lines import bucket_order, quantities, still_money
 from services.risk_evaluation.domain.margin import Margins
 from services.risk_evaluation.domain.model import Model, build_model
@@ -19,6 +21,8 @@ from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.sweep.arena import Arena
 from services.risk_evaluation.domain.sweep.engine import Standings, arena_of, run_alone, standings
 from services.risk_evaluation.domain.sweep.layout import kernel_table
+from services.risk_evaluation.domain.sweep.live import LiveBook
+from services.risk_evaluation.tests.hand import HASH, SESSION, Desk, Screen, attributes, order, posting
 from services.risk_evaluation.tests.test_margin_properties import (
     MODEL,
     Given,
@@ -164,3 +168,59 @@ def test_a_circle_of_settlement_is_refused() -> None:
     assert bucket_order((1, 2, 3), crossed[:1], column) == (1, 3, 2)
     with pytest.raises(ConfigurationError, match="circle"):
         bucket_order((1, 2, 3), crossed, column)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(steps=st.lists(st.tuples(books, at_marks), min_size=1, max_size=4), seed=st.integers(0, 9))
+def test_the_live_book_follows_every_change(steps: list[tuple[Given, Marks]], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    book = Book(MODEL)
+    live = LiveBook(MODEL, book.columns)
+    for number, (one, at) in enumerate(steps):
+        for sub in range(int(random.integers(1, 3))):
+            fill(book, one, of=account(entity=1 + int(random.integers(0, 3)), sub=sub))
+        for live_order in list(book.columns.orders.get(0, {})):
+            if random.random() < 0.5:
+                book.columns.remove_order(book.columns.accounts[0], live_order)
+        book.columns.set_indices(BTC, Indices(10**15 + number, 10**15 + 2 * number, 10**15))
+        book.columns.set_funding(BTC_PERP, number * 10**9)
+        assert_same(live.standings(book.prices(at)), book.margins(at))
+
+
+async def story(kernel_from: int) -> Screen:
+    desk = Desk(live=False)
+    desk.risk.partitions[0] = PartitionRisk(
+        partition=0, model=desk.model, session=SESSION, parameters_hash=HASH, kernel_from=kernel_from
+    )
+    desk.risk.begin(0)
+    cash, lots, variation = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_LOTS, ledger_pb2.LINE_KIND_VARIATION
+    for number in range(1, 6):
+        of = account(entity=number)
+        await desk.journal(attributes(of), posting(of, USD, cash, number * 1_000 * 10**6))
+        await desk.journal(posting(of, BTC_PERP, lots, 1), posting(of, BTC_PERP, variation, -60_000 * 10**6))
+    for btc in (60_000, 61_000, 58_500, 57_000):
+        await desk.marks(btc)
+        await desk.journal(order(btc, 1, of=account(entity=btc % 5 + 1), limit=btc))
+    await desk.marks(50_000)
+    return desk.screen
+
+
+async def test_a_worker_says_the_same_with_the_kernel() -> None:
+    with_kernel, without = await story(0), await story(10**9)
+    assert [one.SerializeToString() for one in with_kernel.commands] == [
+        one.SerializeToString() for one in without.commands
+    ]
+    assert any(one.WhichOneof("body") == "open_episode" for one in without.commands)
+    assert [one.SerializeToString() for one in with_kernel.frames] == [
+        one.SerializeToString() for one in without.frames
+    ]
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    arena = Arena(lines=4, accounts=2)
+    with pytest.raises(InvariantBroken, match="lines below 4"):
+        arena.set(np.array([0]), np.array([4]), np.array([1.0]))
+    book = random_book(MODEL, 2, seed=1, orders=False)
+    table = kernel_table(MODEL, book.prices(AT))
+    with pytest.raises(InvariantBroken, match="same lines"):
+        run_alone(arena, np.zeros(2), table, np.arange(2), Standings.of(2))

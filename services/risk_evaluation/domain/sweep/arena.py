@@ -99,11 +99,12 @@ class Arena:
     """Lines of the accounts of a partition, accounts numbered from 0.
 
     Attributes:
-        start, count: (accounts) each row's place and lines. index, quantity: the slab.
+        lines: lines there are. start, count: (accounts) each row's place and lines. index, quantity: the slab.
     """
 
     def __init__(self, *, lines: int, accounts: int = 64, slots: int = 512) -> None:
         invariant(lines <= 2**32, "I8", f"expected at most 2^32 lines, was {lines}")
+        self.lines = lines
         kind = np.uint16 if lines <= LINES_MAX else np.uint32
         self.index: npt.NDArray[Any] = np.zeros(slots, dtype=kind)
         self.quantity: F8 = np.zeros(slots)
@@ -151,7 +152,11 @@ class Arena:
 
     def set(self, accounts: I8, lines: I8, values: F8) -> None:
         """Overwrites lines, one after the other; 0 takes a line away."""
-        if accounts.shape[0] and int(accounts.max()) >= self.accounts:
+        if not accounts.shape[0]:
+            return
+        inside = int(accounts.min()) >= 0 and int(lines.min()) >= 0 and int(lines.max()) < self.lines
+        invariant(inside, "I8", f"expected lines below {self.lines}")
+        if int(accounts.max()) >= self.accounts:
             self._grow_accounts(int(accounts.max()) + 1)
         done = 0
         while True:

@@ -84,6 +84,7 @@ def split(entity: I8, has_orders: Sequence[bool] | U1) -> Split:
 
 def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8 | I4, out: Standings) -> int:
     """Margins of accounts alone; returns how many states changed. Raises InvariantBroken (I8) for what is no number."""
+    _check(arena, money, table, out)
     emits, odd = sweep(
         chosen, arena.start, arena.count, arena.index, arena.quantity, money, table.rows, table.single, table.bucket,
         table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
@@ -96,17 +97,25 @@ def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8 | I4, out:
 
 def run_entities(arena: Arena, money: F8, table: KernelTable, orders: OrderTable, which: Split, out: Standings) -> int:
     """Margins of the members of a split; as `run_alone`."""
+    _check(arena, money, table, out)
+    invariant(orders.start.shape[0] == out.equity.shape[0] + 1, "I8", "expected orders of the same accounts")
     net, size, claim, stamp = scratch(table)
     emits, odd = sweep_entities(
-        which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money, table.notional,
-        table.rows,
-        table.bucket, table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
+        which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money,
+        table.notional, table.rows, table.bucket, table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
         table.widths.maintenance, *table.shapes, orders.start, orders.bucket, orders.instrument, orders.lots,
         orders.paid, orders.fee, orders.notional, orders.rows, out.equity, out.initial_margin, out.maintenance_margin,
         out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted, net, size, claim, stamp,
     )  # fmt: skip
     invariant(odd == 0, "I8", "expected a number of 10^-6 USD")
     return int(emits)
+
+
+def _check(arena: Arena, money: F8, table: KernelTable, out: Standings) -> None:
+    # The kernels look at no bound.
+    accounts = out.equity.shape[0]
+    fits = arena.lines == table.bucket.shape[0] and arena.accounts >= accounts == money.shape[0]
+    invariant(fits, "I8", f"expected arena, money and table of {accounts} accounts and the same lines")
 
 
 def arena_of(model: Model, book: BookRows) -> Arena:

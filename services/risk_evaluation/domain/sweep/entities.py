@@ -77,8 +77,14 @@ class OrderTable:
     rows: F8
 
 
-def order_table(model: Model, prices: Prices, table: KernelTable, book: BookRows) -> OrderTable:
-    """The orders of a book; an order on an asset that never moves is left out, as the scan does."""
+def order_table(
+    model: Model, prices: Prices, table: KernelTable, book: BookRows, *, rows: I8 | None = None, accounts: int = 0
+) -> OrderTable:
+    """The orders of a book; an order on an asset that never moves is left out, as the scan does.
+
+    Args:
+        rows: accounts that the book's rows are, rising, when it holds some of `accounts` only.
+    """
     orders = book.orders
     position = {asset: number for number, asset in enumerate(model.risky)}
     of = np.array([position.get(model.asset_column[one.underlying], -1) for one in model.instruments], dtype=np.int64)
@@ -87,7 +93,8 @@ def order_table(model: Model, prices: Prices, table: KernelTable, book: BookRows
     sequence = sequence[bucket[sequence] >= 0]
     inverse = np.array([one.settlement == one.underlying for one in model.instruments])[orders.instrument]
     limit, ratio = orders.limit.astype(np.float64), prices.ratio[orders.instrument]
-    counts = np.bincount(orders.row[sequence], minlength=book.rows)
+    row = orders.row[sequence]
+    counts = np.bincount(row if rows is None else rows[row], minlength=book.rows if rows is None else accounts)
     return OrderTable(
         start=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)]),
         bucket=bucket[sequence],

@@ -1,0 +1,73 @@
+"""The live book of a partition as the kernel keeps it: an arena beside the columns, following what changed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from libs.common.ids import account_id
+from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.columns import Columns, OpenOrder
+from services.risk_evaluation.domain.lines import quantities, still_money
+from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.prices import Prices, price_book
+from services.risk_evaluation.domain.sweep.arena import Arena
+from services.risk_evaluation.domain.sweep.engine import Standings, run_alone, run_entities, split
+from services.risk_evaluation.domain.sweep.entities import order_table
+from services.risk_evaluation.domain.sweep.layout import kernel_table
+
+ROWS_AT_ONCE = 16_384
+
+
+def warm_up(model: Model) -> None:
+    """Has the kernels of a model made, or taken from disk: seconds, or less than one."""
+    columns = Columns(model)
+    first = account_id(partition=0, entity=1, sub=0)
+    columns.row(account_id(partition=0, entity=2, sub=0))
+    if model.instruments:
+        one = model.instruments[0]
+        columns.set_order(first, OpenOrder(1, one.id, 1, 1, reduce_only=False, fee=0.0))
+    LiveBook(model, columns).standings(price_book(model, {}))
+
+
+class LiveBook:
+    """Margins of every account of a partition at new marks.
+
+    Args:
+        columns: the book; nobody else takes its changes.
+    """
+
+    def __init__(self, model: Model, columns: Columns) -> None:
+        self._model, self._columns = model, columns
+        self._arena = Arena(lines=len(model.lines.bucket))
+        self._money: F8 = np.zeros(0)
+        self._out = Standings.of(0)
+
+    def standings(self, prices: Prices) -> Standings:
+        """The margins; the arrays are written again by the next call."""
+        columns, count = self._columns, len(self._columns.accounts)
+        self._follow(prices, count)
+        has_orders = np.zeros(count, dtype=np.uint8)
+        has_orders[[row for row, orders in columns.orders.items() if orders]] = 1
+        which = split(columns.entities, has_orders)
+        table = kernel_table(self._model, prices)
+        run_alone(self._arena, self._money, table, which.alone, self._out)
+        if which.members.shape[0]:
+            rows = np.unique(which.members)
+            book = columns.some_rows(rows.tolist())
+            orders = order_table(self._model, prices, table, book, rows=rows, accounts=count)
+            run_entities(self._arena, self._money, table, orders, which, self._out)
+        return self._out
+
+    def _follow(self, prices: Prices, count: int) -> None:
+        changed = self._columns.take_changed()
+        if count != self._money.shape[0]:
+            self._money = np.concatenate([self._money, np.zeros(count - self._money.shape[0])])
+            self._out = Standings.of(count)
+        lines = np.arange(len(self._model.lines.bucket))
+        for begin in range(0, len(changed), ROWS_AT_ONCE):
+            rows = changed[begin : begin + ROWS_AT_ONCE]
+            book = self._columns.some_rows(rows)
+            held = quantities(self._model, book).T
+            self._money[rows] = still_money(self._model, prices, book)
+            self._arena.set(np.repeat(rows, lines.shape[0]), np.tile(lines, len(rows)), held.reshape(-1))
+        self._arena.take_dirty()
