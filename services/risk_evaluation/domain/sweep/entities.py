@@ -231,15 +231,13 @@ def _sums(
         ordered_own += deepest
         ordered_i, ordered_t = plus(ordered_i, lost_i), plus(ordered_t, lost_t)
         if alone:
-            now = cost_of_exit(liquidity, number, mine)
-            most = now
+            now = most = cost_of_exit(liquidity, number, mine)
             if bought + sold > 0.0:
                 buys = cost_of_exit(liquidity, number, mine + bought)
                 sells = cost_of_exit(liquidity, number, mine - sold)
                 most = max(now, max(buys, sells))
         else:
-            now = _shared(liquidity, number, mine, net[BASE, number], size[BASE, number])
-            most = now
+            now = most = _shared(liquidity, number, mine, net[BASE, number], size[BASE, number])
             if ordered:
                 buys = _shared(liquidity, number, mine + bought, net[BOUGHT, number], size[BOUGHT, number])
                 sells = _shared(liquidity, number, mine - sold, net[SOLD, number], size[SOLD, number])
