@@ -10,6 +10,7 @@ from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, system_account, system_kind
 from tools.reconcile.checks.check import Watch, where
 from tools.reconcile.records import JournalFrame
+from tools.reconcile.world import World
 
 _DEBTS = (ledger_pb2.LINE_KIND_DEBT_SHARES, ledger_pb2.LINE_KIND_OVERDRAFT_SHARES)
 _CASH = ledger_pb2.LINE_KIND_CASH
@@ -22,6 +23,12 @@ _CAPITAL = {
 class NoAssetsNoDebt(Watch):
     """Looks at closes, at the waterfall and at the end."""
 
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._house: dict[
+            tuple[int, int], int
+        ] = {}  # account, asset -> cash as at this outcome, not at its frame's end
+
     def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
         """An emptied account owes nothing; a step of the waterfall stands beside its posting."""
         for outcome in frame.body.outcomes:
@@ -31,11 +38,13 @@ class NoAssetsNoDebt(Watch):
                     one = effect.posting
                     line = (one.account, one.asset, one.kind)
                     posted[line] = posted.get(line, 0) + one.delta
+                    if one.kind == _CASH and system_kind(one.account) is not None:
+                        self._house[one.account, one.asset] = one.balance
             for effect in outcome.effects:
                 if effect.HasField("episode") and effect.episode.state == ledger_pb2.EPISODE_STATE_EMPTIED:
                     self._emptied(frame, effect.episode, book)
                 elif effect.HasField("waterfall"):
-                    self._step(frame, effect.waterfall, posted, book)
+                    self._step(frame, effect.waterfall, posted)
 
     def _emptied(self, frame: JournalFrame, one: journal_pb2.Episode, book: PartitionBook) -> None:
         left = {kind: balance for (_, kind), balance in book.lines_of(one.account).items() if kind in _DEBTS}
@@ -47,7 +56,6 @@ class NoAssetsNoDebt(Watch):
         frame: JournalFrame,
         one: journal_pb2.Waterfall,
         posted: Mapping[tuple[int, int, int], int],
-        book: PartitionBook,
     ) -> None:
         if one.step in _CAPITAL:
             capital = system_account(_CAPITAL[one.step], partition=frame.partition)
@@ -56,7 +64,7 @@ class NoAssetsNoDebt(Watch):
             pool = system_account(SystemAccount.POOL, partition=frame.partition, index=one.asset)
             moved = posted.get((pool, one.asset, ledger_pb2.LINE_KIND_LOSS), 0)
             for kind in _CAPITAL.values():
-                spared = book.lines.get((system_account(kind, partition=frame.partition), one.asset, _CASH), 0)
+                spared = self._house.get((system_account(kind, partition=frame.partition), one.asset), 0)
                 if spared > 0:
                     self.findings.add(f"{where(frame)}: lenders of asset {one.asset} bear a loss while {kind.name} "
                                       f"has {spared} units")  # fmt: skip
