@@ -23,12 +23,12 @@ def option_grid(one: Market, rounds: int) -> tuple[list[Measure], bool]:
     years, vol, side = one.years[lines], one.vol[lines], one.side[lines]
     factors, vols = np.repeat(SPOTS, VOLS.shape[0]), np.tile(VOLS, SPOTS.shape[0])
     scenarios, discount = scenarios_of(factors, vols), np.ones(lines.shape[0])
-    prices = np.zeros((lines.shape[0], factors.shape[0]))
+    found = []
 
     def ours() -> None:
-        prices[:] = price_grid(forward, strike, years, vol, discount, scenarios, kinds=side)[0]
+        found[:] = price_grid(forward, strike, years, vol, discount, scenarios, kinds=side)
 
-    theirs = np.zeros_like(prices)
+    theirs = np.zeros((lines.shape[0], factors.shape[0]))
     points = list(zip(factors.tolist(), vols.tolist(), strict=True))
     kinds = [ql.Option.Put if each == 1 else ql.Option.Call for each in side.tolist()]
     columns = (kinds, strike.tolist(), forward.tolist(), vol.tolist(), years.tolist())
@@ -42,6 +42,7 @@ def option_grid(one: Market, rounds: int) -> tuple[list[Measure], bool]:
     objects, share = _objects(one, factors, vols), lines.shape[0] / OPTIONS
     objects()
     slow = [cpu_s(objects) * share for _ in range(rounds)]
+    prices = found[0]
     error = float(np.max(np.abs(prices - theirs) / forward[:, None]))
     count = prices.size
     pairs = list(zip(taken["formula"], taken["ours"], strict=True))

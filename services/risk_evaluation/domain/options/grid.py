@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.risk_evaluation.domain.arrays import F8, I8
+from services.risk_evaluation.domain.arrays import F8, I8, U1
 from services.risk_evaluation.domain.options.cell import LineKind, cell
 from services.risk_evaluation.domain.options.normal import compiled, exp, exp_each, log, log_each
+from services.risk_evaluation.domain.options.wide import fill_wide
 
 DELTA, GAMMA, VEGA, THETA = range(4)
 DAY_YEARS = 1.0 / 365.0
@@ -81,9 +82,9 @@ def price_grid(
     kinds = np.full(lines, int(LineKind.CALL), dtype=np.int64) if kinds is None else kinds
     if kinds.shape != (lines,) or np.any((kinds < 0) | (kinds > int(LineKind.CASH))):
         raise ValueError(f"expected {lines} kinds in 0 .. {int(LineKind.CASH)}, was {kinds.shape}")
-    prices = np.empty((lines, columns))
-    greeks = np.empty((4, lines, columns))
-    _fill(
+    prices, greeks = np.empty((lines, columns)), np.empty((4, lines, columns))
+    rates, bases, moved = np.empty(lines), np.empty(lines), np.empty(columns)
+    of_lines = (
         np.ascontiguousarray(kinds, dtype=np.int64),
         _column(forwards, lines),
         _column(np.zeros(lines) if fixed is None else fixed, lines),
@@ -91,13 +92,19 @@ def price_grid(
         _column(expiries, lines),
         _column(vols, lines),
         _column(discounts, lines),
+    )
+    of_scenarios = (
         _column(scenarios.spot, columns),
+        moved,
         _column(scenarios.vol_floor, columns),
         _column(scenarios.years_passed, columns),
         np.ascontiguousarray(np.broadcast_to(scenarios.vol, (lines, columns)), dtype=np.float64),
-        prices,
-        greeks,
     )
+    _logarithms(*of_lines[1:2], *of_lines[3:5], of_lines[6], of_scenarios[0], rates, bases, moved)
+    left = np.zeros((lines, columns), dtype=np.uint8)  # cells that are not as plain as most
+    flat = (of_scenarios[4].reshape(-1), prices.reshape(-1), greeks.reshape(-1), left.reshape(-1))
+    fill_wide(*of_lines, rates, bases, *of_scenarios[:4], *flat)
+    _fill(*of_lines, rates, bases, *of_scenarios, prices, greeks, left)
     return prices, greeks
 
 
@@ -105,6 +112,19 @@ def _column(values: F8, length: int) -> F8:
     if values.shape != (length,):
         raise ValueError(f"expected a column of {length}, was {values.shape}")
     return np.ascontiguousarray(values, dtype=np.float64)
+
+
+@compiled
+def _logarithms(
+    forwards: F8, strikes: F8, expiries: F8, discounts: F8, spot: F8, rates: F8, bases: F8, moved: F8
+) -> None:
+    # One logarithm a scenario and two a line, not one a cell.
+    for k in range(spot.shape[0]):
+        moved[k] = log(spot[k]) if spot[k] > 0.0 else -np.inf
+    for i in range(forwards.shape[0]):
+        strike, years, discount = strikes[i], expiries[i], discounts[i]
+        rates[i] = -log(discount) / years if years > 0.0 and discount > 0.0 else 0.0
+        bases[i] = log(forwards[i] / strike) if forwards[i] > 0.0 and strike > 0.0 else 0.0
 
 
 @compiled
@@ -116,32 +136,32 @@ def _fill(
     expiries: F8,
     vols: F8,
     discounts: F8,
+    rates: F8,
+    bases: F8,
     spot: F8,
+    moved: F8,
     vol_floor: F8,
     passed: F8,
     vol_factor: F8,
     prices: F8,
     greeks: F8,
+    left: U1,
 ) -> None:
-    columns = spot.shape[0]
-    moved = np.empty(columns)  # ln of each spot factor: one logarithm a scenario and one a line, not one a cell
-    for k in range(columns):
-        moved[k] = log(spot[k]) if spot[k] > 0.0 else -np.inf
     for i in range(forwards.shape[0]):
-        strike, years, discount, still = strikes[i], expiries[i], discounts[i], fixed[i]
-        rate = -log(discount) / years if years > 0.0 and discount > 0.0 else 0.0
-        base = log(forwards[i] / strike) if forwards[i] > 0.0 and strike > 0.0 else 0.0
-        for k in range(columns):
+        strike, years, discount, still, rate = strikes[i], expiries[i], discounts[i], fixed[i], rates[i]
+        for k in range(spot.shape[0]):
+            if not left[i, k]:
+                continue
             forward = still + (forwards[i] - still) * spot[k]
-            moneyness = base + moved[k]
+            moneyness = bases[i] + moved[k]
             if still != 0.0 and forward > 0.0 and strike > 0.0:
                 moneyness = log(forward / strike)
-            left, factor = years, discount
+            remaining, factor = years, discount
             if passed[k] > 0.0 and years > 0.0:
-                left = max(0.0, years - passed[k])
-                factor = exp(-rate * left)
+                remaining = max(0.0, years - passed[k])
+                factor = exp(-rate * remaining)
             vol = max(vols[i] * vol_factor[i, k], vol_floor[k])
-            value, delta, gamma, vega, theta = cell(kinds[i], forward, strike, moneyness, left, vol, factor, rate)
+            value, delta, gamma, vega, theta = cell(kinds[i], forward, strike, moneyness, remaining, vol, factor, rate)
             prices[i, k] = value
             greeks[0, i, k] = delta
             greeks[1, i, k] = gamma

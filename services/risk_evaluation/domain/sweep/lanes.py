@@ -25,7 +25,8 @@ LINE_BYTES = 64
 _INT32 = ir.IntType(32)
 
 
-def _machine(function: F) -> Machine:
+def machine(function: F) -> Machine:
+    """What numba puts LLVM's instructions in for."""
     return cast(Machine, intrinsic(function))
 
 
@@ -93,7 +94,7 @@ def _contiguous(array: Any) -> None:
         raise TypingError(f"expected an array whose elements lie side by side, was {array}")
 
 
-@_machine
+@machine
 def zeros(typing: Any, shape: Any) -> Any:
     """Lanes of 0."""
     kind = LanesType(shape.count)
@@ -104,7 +105,7 @@ def zeros(typing: Any, shape: Any) -> Any:
     return kind(shape), build
 
 
-@_machine
+@machine
 def load(typing: Any, array: Any, offset: Any, shape: Any) -> Any:
     """Lanes from an array of floats; nothing checks that they are there."""
     _contiguous(array)
@@ -120,7 +121,7 @@ def load(typing: Any, array: Any, offset: Any, shape: Any) -> Any:
     return kind(array, types.intp, shape), build
 
 
-@_machine
+@machine
 def at(typing: Any, array: Any, index: Any) -> Any:
     """Element of an array; the index is neither checked nor wrapped around."""
     _contiguous(array)
@@ -132,7 +133,7 @@ def at(typing: Any, array: Any, index: Any) -> Any:
     return array.dtype(array, types.intp), build
 
 
-@_machine
+@machine
 def fetch(typing: Any, array: Any, index: Any) -> Any:
     """Asks for the cache line of an element, ahead of its use."""
     _contiguous(array)
@@ -149,7 +150,7 @@ def fetch(typing: Any, array: Any, index: Any) -> Any:
     return types.void(array, types.intp), build
 
 
-@_machine
+@machine
 def times(typing: Any, lanes: Any, factor: Any) -> Any:
     """Each lane by the same factor."""
 
@@ -159,7 +160,7 @@ def times(typing: Any, lanes: Any, factor: Any) -> Any:
     return lanes(lanes, types.float64), build
 
 
-@_machine
+@machine
 def plus(typing: Any, a: Any, b: Any) -> Any:
     """Sums lane by lane."""
 
@@ -169,7 +170,7 @@ def plus(typing: Any, a: Any, b: Any) -> Any:
     return a(a, a), build
 
 
-@_machine
+@machine
 def minus(typing: Any, a: Any, b: Any) -> Any:
     """Differences lane by lane."""
 
@@ -179,7 +180,7 @@ def minus(typing: Any, a: Any, b: Any) -> Any:
     return a(a, a), build
 
 
-@_machine
+@machine
 def larger(typing: Any, a: Any, b: Any) -> Any:
     """The larger of two, lane by lane."""
 
@@ -189,7 +190,7 @@ def larger(typing: Any, a: Any, b: Any) -> Any:
     return a(a, a), build
 
 
-@_machine
+@machine
 def gains(typing: Any, a: Any) -> Any:
     """max(lane, 0)."""
 
@@ -199,7 +200,7 @@ def gains(typing: Any, a: Any) -> Any:
     return a(a), build
 
 
-@_machine
+@machine
 def sizes(typing: Any, a: Any) -> Any:
     """|lane|."""
 
@@ -210,7 +211,7 @@ def sizes(typing: Any, a: Any) -> Any:
     return a(a), build
 
 
-@_machine
+@machine
 def largest(typing: Any, a: Any) -> Any:
     """The largest of all lanes; their number is a multiple of eight."""
 
@@ -223,7 +224,7 @@ def largest(typing: Any, a: Any) -> Any:
     return types.float64(a), build
 
 
-@_machine
+@machine
 def worst_pair(typing: Any, a: Any, b: Any) -> Any:
     """Four lanes: twice the largest of a, twice the largest of b; half the work of finding them apart."""
 
@@ -237,7 +238,7 @@ def worst_pair(typing: Any, a: Any, b: Any) -> Any:
     return LanesType(4)(a, b), build
 
 
-@_machine
+@machine
 def larger_of_pairs(typing: Any, a: Any) -> Any:
     """Four lanes: twice the larger of the first two, twice that of the last two."""
 
@@ -247,7 +248,7 @@ def larger_of_pairs(typing: Any, a: Any) -> Any:
     return a(a), build
 
 
-@_machine
+@machine
 def lane(typing: Any, lanes: Any, number: Any) -> Any:
     """One lane."""
 
@@ -257,7 +258,7 @@ def lane(typing: Any, lanes: Any, number: Any) -> Any:
     return types.float64(lanes, types.intp), build
 
 
-@_machine
+@machine
 def first_equal(typing: Any, lanes: Any, value: Any) -> Any:
     """Number of the first lane that equals a value, which one does."""
 
