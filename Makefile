@@ -4,7 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: images base-image images-smoke k8s-check manifests
-.PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance backtest-margin bench-risk monitoring data clean
+.PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance backtest-margin bench-risk simulate monitoring data clean
 
 # Options of a command: make demo ARGS="--speed 100".
 ARGS ?=
@@ -99,6 +99,9 @@ locks: ## resolve pyproject.toml into the three hash-pinned locks (needs uv)
 conformance: $(VENV)/.runtime ## our models against other systems' own test cases (VECTORS=DIR, STRICT=1)
 	@test -n "$(VECTORS)" || { echo "make conformance needs VECTORS=DIR, a folder of *.json vector files" >&2; exit 2; }
 	@$(BOUND) $(BIN)/python -m tools.conformance "$(VECTORS)" $(if $(filter-out 0,$(STRICT)),--strict) $(ARGS)
+
+simulate: $(VENV)/.runtime proto ## the whole system in one process under virtual time, 1,000 seeds (ARGS="--seed N --trace": one again)
+	@$(BOUND) nice $(BIN)/python -m tools.simulate $(ARGS)
 
 bench-risk: $(VENV)/.bench proto ## the margin engine against its goals and peers, one thread, CPU time (ARGS="--quick")
 	@$(BOUND) nice $(BIN)/python -m bench.risk $(ARGS)
