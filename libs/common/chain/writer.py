@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
@@ -205,7 +204,7 @@ class ChainWriter:
         """Returns when every connection is closed. What is in flight is dropped: drain first."""
         self._lose("closed")
         if self._release is not None:
-            await asyncio.shield(self._release)
+            await _ended(self._release)
 
     async def wait_lost(self) -> LostOwnership:
         """Why ownership ended, once it has. Raises instead what broke, when that was a bug and no fault."""
@@ -363,11 +362,18 @@ class ChainWriter:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(KafkaError, OSError):
-            if self._producer is not None:
-                await abandon(self._producer)
-        with suppress(KafkaError, OSError):
-            await self._follower.stop()
+        if self._producer is not None:
+            await _ended(asyncio.create_task(abandon(self._producer)))
+        await _ended(asyncio.create_task(self._follower.stop()))
+
+
+async def _ended(work: asyncio.Task[None]) -> None:
+    """Returns when the work is over. What aiokafka cancels inside it is no cancellation of the caller's."""
+    await asyncio.wait([work])
+    if not work.cancelled():
+        error = work.exception()
+        if error is not None and not isinstance(error, (KafkaError, OSError)):
+            raise error
 
 
 def _now_s() -> float:
