@@ -23,6 +23,7 @@ CLAIM_ATTEMPTS_MAX = 8
 _BACKOFF_SECONDS_FIRST = 0.1
 _BACKOFF_SECONDS_MAX = 2.0
 _READ_SECONDS = 0.25
+_CLOSE_SECONDS_MAX = 2.0
 
 Fold = Callable[[AcceptedFrame], None]
 
@@ -362,9 +363,15 @@ class ChainWriter:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        closing = [asyncio.create_task(self._follower.stop())]
         if self._producer is not None:
-            await _ended(asyncio.create_task(abandon(self._producer)))
-        await _ended(asyncio.create_task(self._follower.stop()))
+            closing.append(asyncio.create_task(abandon(self._producer)))
+        # A broker that stands still answers nothing: what is not closed by then is dropped.
+        _, late = await asyncio.wait(closing, timeout=_CLOSE_SECONDS_MAX)
+        for work in late:
+            work.cancel()
+        for work in closing:
+            await _ended(work)
 
 
 async def _ended(work: asyncio.Task[None]) -> None:
