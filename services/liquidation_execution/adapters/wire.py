@@ -75,7 +75,9 @@ def answer_of(response: risk_api_pb2.EvaluateResponse, *, count: int) -> Answer:
         raise Fault(f"expected {count} margins, was {len(margins)}")
     now = _margin(response.now) if len(margins) == count else margins.pop()
     cited = Citation(response.journal_sequence, response.mark_sequence, response.control_sequence, response.run_time_ns)
-    return Answer(Evaluation(now, tuple(margins)), cited)
+    if response.validity not in (0, *_CLASSES):
+        raise Fault(f"expected a validity class, was {response.validity}")
+    return Answer(Evaluation(now, tuple(margins)), cited, ValidityClass(response.validity or ValidityClass.VALID))
 
 
 def _margin(one: risk_api_pb2.EvaluatedMargin) -> Margin:

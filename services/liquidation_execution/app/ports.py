@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from libs.common.ids import AccountId
+from libs.common.validity import ValidityClass
 from services.liquidation_execution.domain.episodes import Outcome
 from services.liquidation_execution.domain.planner import Evaluation, Plan
 from services.liquidation_execution.domain.router import VenueOrder
@@ -25,10 +26,11 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Risk's answer and what it stands on."""
+    """Risk's answer, what it stands on, and how far the marks of the account's lines can be trusted there."""
 
     evaluation: Evaluation
     citation: Citation
+    validity: ValidityClass
 
 
 @dataclass(frozen=True, slots=True)

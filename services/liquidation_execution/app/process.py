@@ -11,7 +11,7 @@ from dataclasses import replace
 from ballast.events.v1 import journal_pb2
 from libs.common.errors import Fault
 from libs.common.ids import AccountId
-from libs.common.validity import ValidityClass
+from libs.common.validity import Action, ValidityClass, permits
 from services.liquidation_execution.app.live import Live
 from services.liquidation_execution.app.planning import drive, problem_of
 from services.liquidation_execution.app.ports import (
@@ -33,6 +33,7 @@ from services.liquidation_execution.domain.episodes import (
     Outcome,
     TakeStep,
     Wait,
+    WaitReason,
     next_action,
     urgency,
 )
@@ -183,6 +184,10 @@ class Process:
             _LOG.warning("plan put off", extra={"episode": episode.episode, "error": str(fault)})
             return
         self._meter.planned(seconds=self._monotonic() - began, kind=found.kind.name)
+        if answer is not None and not permits(answer.validity, Action.LIQUIDATION):
+            # I9: the margin that woke us stood on an earlier mark than the answer that the step would cite.
+            self._wait(episode.episode, WaitReason.MARK_NOT_USABLE.name)
+            return
         if found.chosen is None or answer is None:
             self._wait(episode.episode, found.kind.name)
             if found.kind is PlanKind.NO_RELIEF:

@@ -70,6 +70,20 @@ async def test_an_account_is_reduced_until_it_is_healthy() -> None:
     assert [one.what for one in world.plans] == [one.what for one in world.decisions]
 
 
+async def test_no_step_cites_an_answer_that_stands_on_a_mark_which_forbids_it() -> None:
+    world = World()
+    world.open_account(LONG_BTC.copy())
+    world.margin()  # on a mark that is usable; the answer stands on the next one
+    world.answer_validity = ValidityClass.HOLD
+    await settle(world.process())
+    assert not world.decisions
+    assert world.meter.waiting == {"MARK_NOT_USABLE": 1}
+    world.answer_validity = ValidityClass.DEGRADED
+    world.margin()
+    await settle(world.process())
+    assert [type(one.what) for one in world.decisions] == [Step]
+
+
 async def test_steps_go_on_while_depth_is_thin() -> None:
     world = World()
     world.open_account(LONG_BTC.copy())

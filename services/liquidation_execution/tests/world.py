@@ -79,6 +79,7 @@ class World:
         self.risk_is_up = True
         self.backlog = 0
         self.without_orders: list[bool] = []
+        self.answer_validity = ValidityClass.VALID
         self._serial = 0
         self.live = self.restarted()
 
@@ -165,7 +166,7 @@ class World:
         if not self.risk_is_up:
             raise RiskBehind("risk is away")
         cited = Citation(len(self.bodies), self.mark_sequence, 1, START_NS)
-        return Answer(kernel.evaluate(self.accounts[account], candidates), cited)
+        return Answer(kernel.evaluate(self.accounts[account], candidates), cited, self.answer_validity)
 
     def submit(self, decision: Decision) -> int:
         self.decisions.append(decision)

@@ -96,6 +96,7 @@ def what_if(
         run_time_ns=market.run_time_ns,
         now=_margin(now),
         results=[_margin(one) for one in found],
+        validity=ValidityClass.STALE if market.silent else int(now.validity[0]),
     )
 
 
