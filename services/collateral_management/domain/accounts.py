@@ -65,14 +65,9 @@ def deposit_to_suspense(draft: Draft, body: commands_pb2.ConfirmDeposit) -> None
 def supply(draft: Draft, body: commands_pb2.Supply, sender: commands_pb2.Principal) -> int | Refused:
     """Lends cash to the asset's pool."""
     refused = owned(draft, body.account, sender) or known_pool(draft, body.asset) or positive(body.units)
+    refused = refused or spendable(draft, body.account, asset=body.asset, units=body.units)
     if refused:
         return refused
-    attributes = draft.account(body.account)
-    if attributes is not None and attributes.restricted:
-        return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {body.account} is restricted")
-    cash = draft.balance(body.account, body.asset, CASH)
-    if cash < body.units:
-        return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {cash} units, was {body.units}")
     if not money.supply(draft, body.account, body.asset, body.units):
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"{body.units} units are less than one share")
     return body.account
@@ -122,4 +117,15 @@ def positive(units: int) -> Refused | None:
     """Refuses a quantity that is not positive."""
     if units <= 0:
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected units > 0, was {units}")
+    return None
+
+
+def spendable(draft: Draft, account: int, *, asset: int, units: int) -> Refused | None:
+    """Refuses a restricted account, and more cash than it has."""
+    attributes = draft.account(account)
+    if attributes is not None and attributes.restricted:
+        return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {account} is restricted")
+    cash = draft.balance(account, asset, CASH)
+    if cash < units:
+        return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {cash} units, was {units}")
     return None

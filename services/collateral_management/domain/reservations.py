@@ -6,7 +6,7 @@ from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, entity_of
 from services.collateral_management.domain import money
-from services.collateral_management.domain.accounts import known_asset, owned, positive
+from services.collateral_management.domain.accounts import known_asset, owned, positive, spendable
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import changed_order
 from services.collateral_management.domain.state import CASH, RESERVED
@@ -37,14 +37,9 @@ def _may_reserve(
     draft: Draft, body: commands_pb2.Withdraw | commands_pb2.Transfer, sender: commands_pb2.Principal
 ) -> Refused | None:
     refused = owned(draft, body.account, sender) or known_asset(draft, body.asset) or positive(body.units)
+    refused = refused or spendable(draft, body.account, asset=body.asset, units=body.units)
     if refused:
         return refused
-    attributes = draft.account(body.account)
-    if attributes is not None and attributes.restricted:
-        return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {body.account} is restricted")
-    cash = draft.balance(body.account, body.asset, CASH)
-    if cash < body.units:
-        return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {cash} units, was {body.units}")
     # An episode voids them all in one frame: without a bound an account could make itself too large to be liquidated.
     pending, most = len(draft.state.reservations_of(body.account)), draft.context.parameters.ledger.open_orders_max
     if pending >= most:
