@@ -93,7 +93,7 @@ manifests: $(VENV)/.runtime proto ## write the topics' manifests from libs/commo
 locks: ## resolve pyproject.toml into the three hash-pinned locks (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make locks needs uv (pipx install uv)" >&2; exit 2; }
 	$(RESOLVE) $(RUNTIME_EXTRAS:%=--extra %) --output-file requirements.lock
-	$(RESOLVE) $(RUNTIME_EXTRAS:%=--extra %) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(RESOLVE) $(RUNTIME_EXTRAS:%=--extra %) --extra parquet --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(RESOLVE) --extra risk_evaluation --extra build --extra bench --constraint requirements.lock --output-file requirements-bench.lock
 
 conformance: $(VENV)/.runtime ## our models against other systems' own test cases (VECTORS=DIR, STRICT=1)
