@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -102,19 +103,74 @@ def decode(message_type: type[_M], record: Record, *, bytes_max: int = FRAME_BYT
         raise Undecodable(f"expected a {message_type.DESCRIPTOR.full_name}, was other bytes: {error}") from error
 
 
-async def start_producer(*, bootstrap: str, client_id: str, linger_ms: int = 0) -> AIOKafkaProducer:
-    """A started idempotent producer with every option of ours stated; the caller stops it.
+class Publisher:
+    """One idempotent producer with every option of ours stated. What the broker does not take is a Fault.
 
-    Raises:
-        Fault: the broker is not reached.
+    Args:
+        linger_ms: how long a record may wait for company.
     """
-    producer = new_producer(bootstrap=bootstrap, client_id=client_id, linger_ms=linger_ms)
-    try:
-        await producer.start()
-    except (KafkaError, OSError) as error:
-        await producer.stop()
-        raise Fault(f"{client_id}: broker {bootstrap} not reached: {error}") from error
-    return producer
+
+    def __init__(self, *, bootstrap: str, client_id: str, linger_ms: int = 0) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._linger_ms = linger_ms
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Returns when the broker is reached. Raises Fault when it is not."""
+        producer = new_producer(bootstrap=self._bootstrap, client_id=self._client_id, linger_ms=self._linger_ms)
+        try:
+            await producer.start()
+        except (KafkaError, OSError) as error:
+            await producer.stop()
+            raise Fault(f"{self._client_id}: broker {self._bootstrap} not reached: {error}") from error
+        self._producer = producer
+
+    async def stop(self) -> None:
+        """Returns when everything is sent and closed."""
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def __aenter__(self) -> Publisher:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def enqueue(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        partition: int = 0,
+        key: bytes | None = None,
+        named: list[tuple[str, bytes]] | None = None,
+    ) -> asyncio.Future[Any]:
+        """Hands a record to the producer, after those before it; the future resolves when the broker has it.
+
+        Args:
+            named: its headers; without them generation and wall time.
+
+        Raises:
+            Fault: not started, or the producer does not take it. The future raises KafkaError.
+        """
+        if self._producer is None:
+            raise Fault(f"{self._client_id}: not started")
+        try:
+            future: asyncio.Future[Any] = await self._producer.send(
+                topic, value, key=key, partition=partition, headers=named or headers(wall_ns=time.time_ns())
+            )
+        except KafkaError as error:
+            raise Fault(f"{self._client_id}: {topic} {partition} takes nothing: {error!r}") from error
+        return future
+
+    async def arrived(self, sent: Iterable[asyncio.Future[Any]]) -> None:
+        """Returns when the broker has all of them. Raises Fault when it has not; it may have some."""
+        try:
+            await asyncio.gather(*sent)
+        except KafkaError as error:
+            raise Fault(f"{self._client_id}: not sent: {error!r}") from error
 
 
 class DeadLetters:
@@ -129,31 +185,21 @@ class DeadLetters:
         self, *, bootstrap: str, client_id: str, service: str, on_put: Callable[[str], None] | None = None
     ) -> None:
         self._on_put = on_put
-        self._bootstrap = bootstrap
-        self._client_id = client_id
         self._service = service
-        self._producer: AIOKafkaProducer | None = None
+        self._publisher = Publisher(bootstrap=bootstrap, client_id=client_id)
 
     async def start(self) -> None:
         """Returns when the broker is reached. Raises Fault when it is not."""
-        self._producer = await start_producer(bootstrap=self._bootstrap, client_id=self._client_id)
+        await self._publisher.start()
 
     async def stop(self) -> None:
         """Returns when everything is sent and closed."""
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._publisher.stop()
 
     async def put(self, record: Record, *, topic: Topic, reason: str) -> None:
         """Returns when the record is on the dead-letter topic with its reason. Raises Fault when it cannot be."""
-        if self._producer is None:
-            raise Fault("dead letters: not started")
         letter = _letter(record, topic=topic.name, reason=reason, service=self._service)
-        try:
-            await self._producer.send_and_wait(
-                topic.dead, letter.SerializeToString(), partition=0, headers=headers(wall_ns=time.time_ns())
-            )
-        except KafkaError as error:
-            raise Fault(f"dead letter of {topic.name} {record.partition}/{record.offset} not sent: {error}") from error
+        await self._publisher.arrived([await self._publisher.enqueue(topic.dead, letter.SerializeToString())])
         if self._on_put is not None:
             self._on_put(topic.name)
         _LOG.error(

@@ -7,15 +7,10 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from ballast.events.v1 import commands_pb2
 from ballast.types.v1 import ledger_pb2
-from libs.common.codec import headers, split, start_producer
-from libs.common.errors import Fault
+from libs.common.codec import Publisher, headers, split
 from libs.common.topics import BATCH_BYTES_MAX, COMMANDS
 from libs.common.trace import Trace, pack
 
@@ -74,20 +69,17 @@ class CommandSender:
     """Sends commands of one service; `principal_id` and `session` as in CommandEncoder."""
 
     def __init__(self, *, bootstrap: str, client_id: str, principal_id: str, session: bytes) -> None:
-        self._bootstrap = bootstrap
-        self._client_id = client_id
         self._encoder = CommandEncoder(principal_id=principal_id, session=session)
         self._turns: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._producer: AIOKafkaProducer | None = None
+        self._publisher = Publisher(bootstrap=bootstrap, client_id=client_id)
 
     async def start(self) -> None:
         """Returns when the broker is reached. Raises Fault when it is not."""
-        self._producer = await start_producer(bootstrap=self._bootstrap, client_id=self._client_id)
+        await self._publisher.start()
 
     async def stop(self) -> None:
         """Returns when everything is sent and closed."""
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._publisher.stop()
 
     async def send(
         self,
@@ -109,19 +101,8 @@ class CommandSender:
         async with self._turns[partition]:
             records = self._encoder.records(partition, commands)
             named = headers(wall_ns=time.time_ns(), trace=pack(traces) if traces else None, stamps=stamps)
-            sent = [await self._append(partition, record, named) for record in records]
-        try:
-            await asyncio.gather(*sent)
-        except KafkaError as error:
-            raise Fault(f"commands to partition {partition} not sent: {error}") from error
-
-    async def _append(self, partition: int, record: bytes, named: list[tuple[str, bytes]]) -> asyncio.Future[Any]:
-        if self._producer is None:
-            raise Fault("commands: not started")
-        try:
-            future: asyncio.Future[Any] = await self._producer.send(
-                COMMANDS.name, record, partition=partition, headers=named
-            )
-        except KafkaError as error:
-            raise Fault(f"commands to partition {partition} not sent: {error}") from error
-        return future
+            sent = [
+                await self._publisher.enqueue(COMMANDS.name, record, partition=partition, named=named)
+                for record in records
+            ]
+        await self._publisher.arrived(sent)

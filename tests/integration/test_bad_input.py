@@ -17,7 +17,7 @@ from ballast.api.v1 import client_pb2, client_pb2_grpc, venue_pb2, venue_pb2_grp
 from ballast.events.v1 import commands_pb2, dead_letter_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
 from libs.common import rpc
-from libs.common.codec import GENERATION, start_producer
+from libs.common.codec import GENERATION, Publisher
 from libs.common.ids import account_id, partition_of
 from libs.common.topics import COMMANDS, JOURNAL, MARKS
 from libs.common.units import SECOND_NS
@@ -331,17 +331,13 @@ async def _dead_letters(bootstrap: str, count: int) -> list[dead_letter_pb2.Dead
 
 async def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(house: House) -> None:
     partition, before = partition_of(house.alice), float(await cash(house))
-    producer = await start_producer(bootstrap=house.bootstrap, client_id="poison")
     offsets = []
-    try:
+    async with Publisher(bootstrap=house.bootstrap, client_id="poison") as publisher:
         for value, generation, _ in POISON:
-            record = await producer.send_and_wait(
-                COMMANDS.name, value, key=b"its key", partition=partition, headers=[("generation", generation.encode())]
-            )
-            offsets.append(record.offset)
+            named = [("generation", generation.encode())]
+            sent = await publisher.enqueue(COMMANDS.name, value, key=b"its key", partition=partition, named=named)
+            offsets.append((await sent).offset)
             assert not (await deposit(house, "1")).refusal
-    finally:
-        await producer.stop()
     letters = await _dead_letters(house.bootstrap, len(POISON))
     assert len(letters) == len(POISON)
     for letter, offset, (value, _, words) in zip(letters, offsets, POISON, strict=True):
@@ -355,12 +351,9 @@ async def test_poison_goes_to_the_dead_letters_and_the_partition_goes_on(house: 
 async def test_garbage_on_a_chained_log_is_noise_to_its_readers(house: House, topic: Any) -> None:
     partition = partition_of(house.alice) if topic is JOURNAL else 0
     before = float(await cash(house))
-    producer = await start_producer(bootstrap=house.bootstrap, client_id="noise")
-    try:
+    async with Publisher(bootstrap=house.bootstrap, client_id="noise") as publisher:
         for value in (b"\xff garbage", b"", BATCH):
-            await producer.send_and_wait(topic.name, value, partition=partition)
-    finally:
-        await producer.stop()
+            await (await publisher.enqueue(topic.name, value, partition=partition))
     outcome = await deposit(house, "2")
     assert (outcome.refusal, outcome.partition) == (0, partition_of(house.alice))
     assert float(await cash(house)) == before + 2

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from ballast.api.v1 import ledger_pb2, ledger_pb2_grpc
 from ballast.events.v1 import commands_pb2, dead_letter_pb2
 from libs.common import rpc
-from libs.common.codec import start_producer
+from libs.common.codec import Publisher
 from libs.common.ids import account_id
 from libs.common.topics import BATCH_BYTES_MAX, COMMANDS
 from tests.integration.ledger_house import PARTITIONS, USD, Journal, Ledger, Stream, deposit, until
@@ -93,16 +93,12 @@ async def test_poison_is_put_aside_and_the_partition_goes_on(fresh_kafka: str) -
         (b"\n" * (BATCH_BYTES_MAX + 1), b"1"),
     ]
     async with running(ledger), journal.followed(), stream.open():
-        producer = await start_producer(bootstrap=fresh_kafka, client_id="poisoner")
-        try:
+        async with Publisher(bootstrap=fresh_kafka, client_id="poisoner") as publisher:
             for value, generation in poison:
                 await stream.batch(1, 1)
-                await producer.send_and_wait(
-                    COMMANDS.name, value, key=b"k", partition=1, headers=[("generation", generation)]
-                )
+                named = [("generation", generation)]
+                await (await publisher.enqueue(COMMANDS.name, value, key=b"k", partition=1, named=named))
             await stream.batch(1, 1)
-        finally:
-            await producer.stop()
         await stream.is_applied_once(journal)
         letters = await dead_letters(fresh_kafka, len(poison))
     assert [one.topic for one in letters] == [COMMANDS.name] * len(poison)

@@ -15,14 +15,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ballast.events.v1 import commands_pb2, dead_letter_pb2, journal_pb2, liquidation_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import market_pb2 as market_words
 from libs.common.book import PartitionBook
 from libs.common.chain import AcceptedFrame, ChainFollower, ChainWriter
-from libs.common.codec import start_producer
+from libs.common.codec import Publisher
 from libs.common.commands import CommandSender
 from libs.common.config import load_parameters
 from libs.common.ids import SystemAccount, partition_of, system_account
@@ -65,7 +65,8 @@ class House:
         )  # fmt: skip
         await self._sender.start()
         await self._marks.take_over(lambda _: None)
-        self._producer: AIOKafkaProducer = await start_producer(bootstrap=self.bootstrap, client_id="house-depth")
+        self._publisher = Publisher(bootstrap=self.bootstrap, client_id="house-depth")
+        await self._publisher.start()
         tasks = [asyncio.create_task(self._follow(one)) for one in self.books]
         tasks.append(asyncio.create_task(self._beat()))
         try:
@@ -76,7 +77,7 @@ class House:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._marks.close()
             await self._sender.stop()
-            await self._producer.stop()
+            await self._publisher.stop()
 
     async def price(self, btc: int) -> None:
         """Marks and depth with BTC at so many dollars, a minute of run time later."""
@@ -103,7 +104,7 @@ class House:
             (MARGIN, risk_pb2.MarginFrame(partition=1, account=[1])),
         ):
             for value in (b"\xff", misfit.SerializeToString()):
-                await self._producer.send_and_wait(topic.name, value, key=b"poison", partition=0)
+                await (await self._publisher.enqueue(topic.name, value, key=b"poison"))
 
     async def _show(self, venue: int, instrument: int) -> None:
         mark, levels = self._prices[instrument], range(1, 11)
@@ -112,9 +113,8 @@ class House:
             bid_price=[mark - mark * level // 2_000 for level in levels], bid_lots=[400] * 10,
             ask_price=[mark + mark * level // 2_000 for level in levels], ask_lots=[400] * 10,
         )  # fmt: skip
-        await self._producer.send_and_wait(
-            LIQUIDITY.name, message.SerializeToString(), key=f"{venue}/{instrument}".encode(), partition=0
-        )
+        key = f"{venue}/{instrument}".encode()
+        await (await self._publisher.enqueue(LIQUIDITY.name, message.SerializeToString(), key=key))
 
     async def _frame(self, body: market_pb2.MarksBody) -> None:
         done = await self._marks.append(

@@ -14,7 +14,7 @@ from ballast.events.v1 import chain_pb2, journal_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common import rpc
 from libs.common.chain import ChainBroken, ChainWriter
-from libs.common.codec import headers, start_producer
+from libs.common.codec import Publisher, headers
 from libs.common.config import load_parameters
 from libs.common.ids import account_id
 from libs.common.topics import JOURNAL, LIQUIDITY, MARGIN, MARKS, Topic
@@ -83,14 +83,11 @@ async def publish_views(bootstrap: str) -> None:
         maintenance_margin=[8], state=bytes([risk_pb2.MARGIN_STATE_LIQUIDATION]),
     )  # fmt: skip
     depth = market_pb2.Liquidity(venue=1, instrument=1, bid_price=[1_000_000], bid_lots=[5])
-    producer = await start_producer(bootstrap=bootstrap, client_id="views")
-    try:
+    async with Publisher(bootstrap=bootstrap, client_id="views") as publisher:
         stamps = headers(wall_ns=9_000_000, mark_received_wall_ns=4_000_000)
-        await producer.send_and_wait(MARGIN.name, margin.SerializeToString(), partition=1, headers=stamps)
-        await producer.send_and_wait(LIQUIDITY.name, depth.SerializeToString(), key=b"1/1", partition=0)
-        await producer.send_and_wait(MARGIN.name, b"\xff not a frame", partition=1)
-    finally:
-        await producer.stop()
+        await (await publisher.enqueue(MARGIN.name, margin.SerializeToString(), partition=1, named=stamps))
+        await (await publisher.enqueue(LIQUIDITY.name, depth.SerializeToString(), key=b"1/1", partition=0))
+        await (await publisher.enqueue(MARGIN.name, b"\xff not a frame", partition=1))
 
 
 async def test_what_the_topics_say_is_seen_and_a_broken_log_is_told(fresh_kafka: str, repository: Path) -> None:
@@ -133,9 +130,6 @@ async def _forge(bootstrap: str, ledger: ChainWriter) -> None:
     frame = chain_pb2.Frame(
         epoch=rule.epoch, owner=rule.owner, sequence=rule.sequence + 1, previous_hash=b"another", claim_offset=0
     )  # fmt: skip
-    producer = await start_producer(bootstrap=bootstrap, client_id="forger")
-    try:
+    async with Publisher(bootstrap=bootstrap, client_id="forger") as publisher:
         record = chain_pb2.ChainRecord(frame=frame)
-        await producer.send_and_wait(JOURNAL.name, record.SerializeToString(), partition=1)
-    finally:
-        await producer.stop()
+        await (await publisher.enqueue(JOURNAL.name, record.SerializeToString(), partition=1))

@@ -17,7 +17,7 @@ from ballast.api.v1 import replay_pb2, replay_pb2_grpc
 from ballast.events.v1 import market_pb2, risk_pb2
 from libs.common import rpc
 from libs.common.chain import AcceptedFrame, ChainFollower
-from libs.common.codec import start_producer
+from libs.common.codec import Publisher
 from libs.common.topics import MARGIN, MARKS
 
 PARTITIONS = 4
@@ -62,7 +62,8 @@ class House:
 
     async def _follow(self) -> None:
         follower = ChainFollower(bootstrap=self.bootstrap, topic=MARKS, partition=0, client_id="house")
-        producer = await start_producer(bootstrap=self.bootstrap, client_id="house-risk")
+        publisher = Publisher(bootstrap=self.bootstrap, client_id="house-risk")
+        await publisher.start()
         await follower.start()
         published = 0
         try:
@@ -78,11 +79,11 @@ class House:
                 if self.publishes and newest > published:
                     for partition in range(PARTITIONS):
                         margin = risk_pb2.MarginFrame(partition=partition, mark_sequence=newest)
-                        await producer.send_and_wait(MARGIN.name, margin.SerializeToString(), partition=partition)
+                        await (await publisher.enqueue(MARGIN.name, margin.SerializeToString(), partition=partition))
                     published = newest
         finally:
             await follower.stop()
-            await producer.stop()
+            await publisher.stop()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):

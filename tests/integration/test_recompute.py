@@ -16,7 +16,7 @@ from ballast.events.v1 import commands_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import market_pb2 as market_words
 from libs.common.chain import ChainFollower
-from libs.common.codec import headers, start_producer
+from libs.common.codec import Publisher
 from libs.common.config import LoadedParameters, load_parameters
 from libs.common.ids import account_id
 from libs.common.topics import ACCOUNTS, CONTROL, JOURNAL, LIQUIDITY, MARGIN, MARKS, SHADOW
@@ -182,13 +182,9 @@ async def _what_differs_is_named(bootstrap: str, kept: list[Kept], capsys: pytes
     other_set = risk_pb2.MarginFrame.FromString(second.frame.SerializeToString())
     other_set.parameters_hash = first.loaded.hash
     other_set.fingerprint = b"f" * 16
-    producer = await start_producer(bootstrap=bootstrap, client_id="test-tamper")
-    try:
+    async with Publisher(bootstrap=bootstrap, client_id="test-tamper") as publisher:
         for frame in (wrong_number, other_set):
-            stamped = headers(wall_ns=time.time_ns())
-            await producer.send_and_wait(MARGIN.name, frame.SerializeToString(), partition=HOME, headers=stamped)
-    finally:
-        await producer.stop()
+            await (await publisher.enqueue(MARGIN.name, frame.SerializeToString(), partition=HOME))
     asked = ["recompute", "--bootstrap", bootstrap, "--account", str(ACCOUNT)]
     assert await _run(*asked, *first.at) == 1
     said = capsys.readouterr()

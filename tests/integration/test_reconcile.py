@@ -15,7 +15,7 @@ import pytest
 
 from ballast.events.v1 import control_pb2, dead_letter_pb2
 from libs.common.chain import ChainWriter
-from libs.common.codec import headers, start_producer
+from libs.common.codec import Publisher, headers
 from libs.common.topics import COMMANDS, CONTROL, JOURNAL, MARGIN, MARKS, RATES, Topic
 from tools.reconcile.__main__ import main
 from tools.reconcile.checks import CHECKS
@@ -53,24 +53,20 @@ async def _write_chain(bootstrap: str, topic: Topic, partition: int, frames: Fra
 
 
 async def _write_flat(bootstrap: str, story: Story, *, is_poisoned: bool) -> None:
-    producer = await start_producer(bootstrap=bootstrap, client_id=CLIENT_ID)
-    try:
+    async with Publisher(bootstrap=bootstrap, client_id=CLIENT_ID) as publisher:
         for command in story.commands:
             body = command.batch.SerializeToString()
             stamped = headers(wall_ns=WALL_NS, stamps=dict(command.stamps))
-            await producer.send(COMMANDS.name, body, partition=command.partition, headers=stamped)
+            await publisher.enqueue(COMMANDS.name, body, partition=command.partition, named=stamped)
         for margin in story.margins:
             stamped = headers(wall_ns=margin.wall_ns, mark_received_wall_ns=margin.mark_received_wall_ns)
             body = margin.frame.SerializeToString()
-            await producer.send(MARGIN.name, body, partition=margin.frame.partition, headers=stamped)
+            await publisher.enqueue(MARGIN.name, body, partition=margin.frame.partition, named=stamped)
         for rate in story.rates:
-            await producer.send(RATES.name, rate.SerializeToString(), partition=0, headers=headers(wall_ns=WALL_NS))
+            await publisher.enqueue(RATES.name, rate.SerializeToString(), partition=0, named=headers(wall_ns=WALL_NS))
         if is_poisoned:
             letter = dead_letter_pb2.DeadLetter(topic=COMMANDS.name, offset=3, reason="other bytes", service="test")
-            await producer.send_and_wait(COMMANDS.dead, letter.SerializeToString(), partition=0)
-        await producer.flush()
-    finally:
-        await producer.stop()
+            await (await publisher.enqueue(COMMANDS.dead, letter.SerializeToString(), partition=0))
 
 
 async def _write(bootstrap: str, story: Story, *, is_poisoned: bool = False) -> None:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
-
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from ballast.events.v1 import interest_pb2
 from libs.common.chain import AcceptedFrame, ChainFollower, LogReading
-from libs.common.codec import headers, start_producer
-from libs.common.errors import Fault
+from libs.common.codec import Publisher
 from libs.common.topics import RATES, Topic
 
 POLL_SECONDS = 0.5
@@ -22,33 +17,20 @@ class RatesPublisher:
     """Writes interest.rates.v1."""
 
     def __init__(self, *, bootstrap: str, client_id: str) -> None:
-        self._bootstrap = bootstrap
-        self._client_id = client_id
-        self._producer: AIOKafkaProducer | None = None
+        self._publisher = Publisher(bootstrap=bootstrap, client_id=client_id)
 
     async def start(self) -> None:
         """Returns when the broker is reached. Raises Fault when it is not."""
-        self._producer = await start_producer(bootstrap=self._bootstrap, client_id=self._client_id)
+        await self._publisher.start()
 
     async def stop(self) -> None:
         """Returns when everything is sent and closed."""
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._publisher.stop()
 
     async def publish(self, decisions: Sequence[interest_pb2.RateDecision]) -> None:
         """Returns when the broker has them. Raises Fault when it does not take them."""
-        if self._producer is None:
-            raise Fault("rates: not started")
-        try:
-            sent = [
-                await self._producer.send(
-                    RATES.name, one.SerializeToString(), partition=0, headers=headers(wall_ns=time.time_ns())
-                )
-                for one in decisions
-            ]
-            await asyncio.gather(*sent)
-        except KafkaError as error:
-            raise Fault(f"{len(decisions)} rate decisions not sent: {error}") from error
+        sent = [await self._publisher.enqueue(RATES.name, one.SerializeToString()) for one in decisions]
+        await self._publisher.arrived(sent)
 
 
 class Feed:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
 from ballast.events.v1 import commands_pb2, liquidation_pb2
-from libs.common.codec import headers, start_producer
+from libs.common.codec import Publisher
 from libs.common.commands import CommandSender
 from libs.common.errors import Fault
 from libs.common.ids import partition_of
@@ -101,21 +97,18 @@ class PlanPublisher:
 
     def __init__(self, *, bootstrap: str, client_id: str, look: Callable[[Decision], None]) -> None:
         self._look = look
-        self._bootstrap = bootstrap
-        self._client_id = client_id
-        self._producer: AIOKafkaProducer | None = None
+        self._publisher = Publisher(bootstrap=bootstrap, client_id=client_id, linger_ms=5)
         self._queued: asyncio.Queue[liquidation_pb2.LiquidationPlan] = asyncio.Queue(_PLANS_QUEUED_MAX)
 
     async def start(self) -> None:
         """Returns when the broker is reached. Raises Fault when it is not."""
-        self._producer = await start_producer(bootstrap=self._bootstrap, client_id=self._client_id, linger_ms=5)
+        await self._publisher.start()
 
     async def stop(self) -> None:
         """Returns when everything queued is sent."""
-        if self._producer is not None:
-            while not self._queued.empty():
-                await self._put(self._producer, self._queued.get_nowait())
-            await self._producer.stop()
+        while not self._queued.empty():
+            await self._put(self._queued.get_nowait())
+        await self._publisher.stop()
 
     def publish(self, decision: Decision) -> None:
         """Queues the reason of a decision. Raises asyncio.QueueFull when the broker took none for too long."""
@@ -124,20 +117,13 @@ class PlanPublisher:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sends until asked to stop; `stop` sends the rest. Raises Fault when the broker takes nothing."""
-        if self._producer is None:
-            raise Fault("plans: not started")
         while not stopping.is_set():
             try:
                 async with asyncio.timeout(_TURN_SECONDS):
                     plan = await self._queued.get()
             except TimeoutError:
                 continue
-            await self._put(self._producer, plan)
+            await self._put(plan)
 
-    async def _put(self, producer: AIOKafkaProducer, plan: liquidation_pb2.LiquidationPlan) -> None:
-        try:
-            await producer.send(
-                PLANS.name, plan.SerializeToString(), partition=0, headers=headers(wall_ns=time.time_ns())
-            )
-        except KafkaError as error:
-            raise Fault(f"plan of episode {plan.episode} not sent: {error}") from error
+    async def _put(self, plan: liquidation_pb2.LiquidationPlan) -> None:
+        await self._publisher.enqueue(PLANS.name, plan.SerializeToString())

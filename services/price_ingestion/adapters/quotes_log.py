@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
 from ballast.events.v1 import market_pb2
-from libs.common.codec import headers, start_producer
+from libs.common.codec import Publisher
+from libs.common.errors import Fault
 from libs.common.topics import QUOTES
 from libs.common.units import UnixNs
 from services.price_ingestion.domain.marks import Priced
@@ -22,17 +19,19 @@ _LOG = logging.getLogger("ballast.price_ingestion.quotes")
 class KafkaQuotesLog:
     """Implements QuotesLog. Quotes explain marks and decide nothing, so a lost one is logged and not waited for."""
 
-    def __init__(self, started: AIOKafkaProducer) -> None:
-        self._producer = started
+    def __init__(self, started: Publisher) -> None:
+        self._publisher = started
 
     @classmethod
     async def connect(cls, *, bootstrap: str, client_id: str) -> KafkaQuotesLog:
         """The log, once the broker is reached. Raises Fault when it is not."""
-        return cls(await start_producer(bootstrap=bootstrap, client_id=client_id, linger_ms=5))
+        publisher = Publisher(bootstrap=bootstrap, client_id=client_id, linger_ms=5)
+        await publisher.start()
+        return cls(publisher)
 
     async def stop(self) -> None:
         """Returns when everything is sent and closed."""
-        await self._producer.stop()
+        await self._publisher.stop()
 
     async def send(self, priced: Priced, *, run_time_ns: UnixNs, mark_sequence: int) -> None:
         """Hands the quotes of a frame to the broker, without waiting for it."""
@@ -45,10 +44,8 @@ class KafkaQuotesLog:
             source_time_ns=[quote.source_time_ns for _, quote in priced.used],
         )
         try:
-            sent = await self._producer.send(
-                QUOTES.name, frame.SerializeToString(), partition=0, headers=headers(wall_ns=time.time_ns())
-            )
-        except KafkaError as error:
+            sent = await self._publisher.enqueue(QUOTES.name, frame.SerializeToString())
+        except Fault as error:
             _LOG.warning("quotes not sent", extra={"mark_sequence": mark_sequence, "error": str(error)})
         else:
             sent.add_done_callback(_log_failure)

@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-
 from ballast.events.v1 import commands_pb2, risk_pb2
-from libs.common.codec import headers, start_producer
+from libs.common.codec import Publisher, headers
 from libs.common.commands import CommandSender
 from libs.common.errors import Fault
 from libs.common.topics import MARGIN, MARKS, SHADOW
@@ -44,24 +42,21 @@ class KafkaOutlet:
     ) -> None:
         self._tracer = tracer
         self._on_broken = on_broken
-        self._bootstrap = bootstrap
-        self._client_id = client_id
         self._commands = commands
         self._on_published = on_published
         self._on_failed = on_failed
-        self._producer: AIOKafkaProducer | None = None
+        self._publisher = Publisher(bootstrap=bootstrap, client_id=client_id)
         self._sending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Returns when the broker is reached. Raises: Fault."""
-        self._producer = await start_producer(bootstrap=self._bootstrap, client_id=self._client_id)
+        await self._publisher.start()
 
     async def stop(self) -> None:
         """Returns when everything is sent and closed."""
         if self._sending:
             await asyncio.wait(self._sending)
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._publisher.stop()
 
     async def put(self, output: Output) -> None:
         """Returns when the frame is with the producer, and the commands are on their way."""
@@ -76,23 +71,17 @@ class KafkaOutlet:
             )
             self._sending.add(sending)
             sending.add_done_callback(self._sent)
-        if output.frame is None or self._producer is None:
+        if output.frame is None:
             return
         named = headers(wall_ns=time.time_ns(), mark_received_wall_ns=output.received_wall_ns)
         value = output.frame.SerializeToString()
-        published: asyncio.Future[Any] = await self._producer.send(
-            MARGIN.name, value, partition=output.partition, headers=named
-        )
+        published = await self._publisher.enqueue(MARGIN.name, value, partition=output.partition, named=named)
         published.add_done_callback(lambda done: self._published(done, output))
 
     async def put_shadow(self, frame: risk_pb2.ShadowFrame) -> None:
         """Returns when the frame is with the producer."""
-        if self._producer is None:
-            return
-        value, named = frame.SerializeToString(), headers(wall_ns=time.time_ns())
-        published: asyncio.Future[Any] = await self._producer.send(
-            SHADOW.name, value, partition=frame.partition, headers=named
-        )
+        value = frame.SerializeToString()
+        published = await self._publisher.enqueue(SHADOW.name, value, partition=frame.partition)
         published.add_done_callback(_seen)
 
     def _traced(self, output: Output) -> dict[int, Trace]:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
-
 from ballast.events.v1 import commands_pb2, market_pb2
-from libs.common.codec import headers, start_producer
+from libs.common.codec import Publisher
 from libs.common.commands import CommandSender
 from libs.common.errors import Fault
 from libs.common.topics import LIQUIDITY
@@ -46,35 +41,22 @@ class LiquidityTopic:
     """Writes books, compacted by "venue/instrument"."""
 
     def __init__(self, *, bootstrap: str, client_id: str) -> None:
-        self._bootstrap = bootstrap
-        self._client_id = client_id
-        self._producer: AIOKafkaProducer | None = None
+        self._publisher = Publisher(bootstrap=bootstrap, client_id=client_id)
 
     async def start(self) -> None:
         """Returns when the broker is reached. Raises Fault."""
-        self._producer = await start_producer(bootstrap=self._bootstrap, client_id=self._client_id)
+        await self._publisher.start()
 
     async def stop(self) -> None:
         """Returns when everything is sent and closed."""
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._publisher.stop()
 
     async def publish(self, books: Sequence[market_pb2.Liquidity]) -> None:
         """Returns when the books are on the topic. Raises Fault."""
-        if self._producer is None:
-            raise Fault("liquidity: not started")
-        named = headers(wall_ns=time.time_ns())
-        try:
-            sent = [
-                await self._producer.send(
-                    LIQUIDITY.name,
-                    book.SerializeToString(),
-                    key=b"%d/%d" % (book.venue, book.instrument),
-                    partition=0,
-                    headers=named,
-                )
-                for book in books
-            ]
-            await asyncio.gather(*sent)
-        except KafkaError as error:
-            raise Fault(f"books not sent: {error!r}") from error
+        sent = [
+            await self._publisher.enqueue(
+                LIQUIDITY.name, book.SerializeToString(), key=b"%d/%d" % (book.venue, book.instrument)
+            )
+            for book in books
+        ]
+        await self._publisher.arrived(sent)
