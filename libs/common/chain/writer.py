@@ -51,6 +51,7 @@ class ChainWriter:
         input_topic_id: identity of the topic that feeds the writer, empty if none.
         client_id: shown by the broker.
         on_accepted: called with each frame of this writer, in order, when it is done, before its future resolves.
+        on_acknowledged: called when the broker has a frame and this writer has not read it back yet.
         window: frames in flight at most.
         acceptance_timeout_s: so long without a frame done while frames are in flight ends ownership.
         jitter: spreads the claims of writers that race.
@@ -66,6 +67,7 @@ class ChainWriter:
         input_topic_id: bytes,
         client_id: str,
         on_accepted: Callable[[AcceptedFrame], None] | None,
+        on_acknowledged: Callable[[], None] | None = None,
         window: int = 4,
         acceptance_timeout_s: float = 5.0,
         jitter: random.Random | None = None,
@@ -77,6 +79,7 @@ class ChainWriter:
         self._client_id = client_id
         self._input_topic_id = input_topic_id
         self._on_accepted = on_accepted
+        self._on_appended = on_acknowledged
         self._window = window
         self._patience_s = acceptance_timeout_s
         self._jitter = jitter or random.SystemRandom()
@@ -317,6 +320,8 @@ class ChainWriter:
             self._lose(f"sequence {flight.drafted.sequence} was not acknowledged")
         elif (error := sent.exception()) is not None:
             self._lose(f"sequence {flight.drafted.sequence} failed: {error!r}", error)
+        elif self._on_appended is not None and flight.accepted is None:
+            self._on_appended()
         flight.is_acknowledged = True
         self._changed.set()
 
