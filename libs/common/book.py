@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from ballast.events.v1 import journal_pb2
+from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import invariant
 
@@ -23,6 +23,7 @@ LIVE_ORDER_STATES = frozenset(
     )
 )
 _M = TypeVar("_M", bound=Message)
+_K = TypeVar("_K")
 _MASK = (1 << 128) - 1
 
 
@@ -75,7 +76,10 @@ def _posting(effect: journal_pb2.Effect) -> _Item:
 def _account(effect: journal_pb2.Effect) -> _Item:
     one = effect.account
     owner = int.from_bytes(hashlib.blake2b(one.owner.encode(), digest_size=8).digest(), "big")
-    return (2, one.account), (one.entity, owner, one.restricted, one.episode)
+    value = (one.entity, owner, one.restricted, one.episode)
+    if one.moving_to or one.moved_from:  # nearly nobody moves: their items stay what they were
+        value += (one.moving_to, one.moved_out, one.moved_to, one.moved_from)
+    return (2, one.account), value
 
 
 def _order(effect: journal_pb2.Effect) -> _Item:
@@ -120,7 +124,47 @@ def _venue_session(effect: journal_pb2.Effect) -> _Item:
     return (9, effect.venue_session.venue), (effect.venue_session.epoch,)
 
 
+def _movement(effect: journal_pb2.Effect) -> _Item:
+    one = effect.movement
+    key = (20, one.to_partition, one.sequence)
+    if one.arrived:
+        return key, None
+    whole = hashlib.blake2b(one.SerializeToString(deterministic=True), digest_size=16)
+    return key, (int.from_bytes(whole.digest(), "big"),)
+
+
+def _transit_mark(effect: journal_pb2.Effect) -> _Item:
+    return (21, effect.transit_mark.to_partition), (effect.transit_mark.sent, effect.transit_mark.arrived)
+
+
+def _entity_move(effect: journal_pb2.Effect) -> _Item:
+    one = effect.entity_move
+    return (22, one.entity), None if one.is_out else (one.to_partition, one.into_entity)
+
+
+def _quota_moved(effect: journal_pb2.Effect) -> _Item:
+    return (23, effect.quota_moved.asset), (effect.quota_moved.number,)
+
+
+def _capital_ask(effect: journal_pb2.Effect) -> _Item:
+    one = effect.capital_ask
+    if one.is_over:
+        return (24, one.episode), None
+    whole = hashlib.blake2b(one.SerializeToString(deterministic=True), digest_size=16)
+    return (24, one.episode), (int.from_bytes(whole.digest(), "big"),)
+
+
+def _pool_hold(effect: journal_pb2.Effect) -> _Item:
+    return (25, effect.pool_hold.asset), (effect.pool_hold.until_tick,)
+
+
 _ITEMS = {
+    "pool_hold": _pool_hold,
+    "movement": _movement,
+    "transit_mark": _transit_mark,
+    "entity_move": _entity_move,
+    "quota_moved": _quota_moved,
+    "capital_ask": _capital_ask,
     "posting": _posting,
     "account": _account,
     "order": _order,
@@ -155,6 +199,12 @@ class PartitionBook:
         self.settlements: dict[int, journal_pb2.Settlement] = {}
         self.streams: dict[str, int] = {}
         self.venue_epochs: dict[int, int] = {}
+        self.movements: dict[tuple[int, int], movement_pb2.Movement] = {}  # sent, not known to have arrived
+        self.transit: dict[int, journal_pb2.TransitMark] = {}  # by partition they go to
+        self.moves: dict[int, journal_pb2.EntityMove] = {}  # entities on their way out
+        self.quota_moves: dict[int, int] = {}  # asset -> number of the last move out of its pool
+        self.asks: dict[int, journal_pb2.CapitalAsk] = {}  # by episode
+        self.pool_holds: dict[int, int] = {}  # asset -> tick before which nothing leaves the pool
         self._fingerprint = Fingerprint()
         self._lines_of: dict[int, dict[tuple[int, ledger_pb2.LineKind], int]] = {}
 
@@ -231,6 +281,24 @@ class PartitionBook:
                 self.settlements[effect.settlement.instrument] = own(effect.settlement)
             case "venue_session":
                 self.venue_epochs[effect.venue_session.venue] = effect.venue_session.epoch
+            case _:
+                self._apply_transit(which, effect)
+
+    def _apply_transit(self, which: str, effect: journal_pb2.Effect) -> None:
+        match which:
+            case "movement":
+                moved = effect.movement
+                _keep(self.movements, (moved.to_partition, moved.sequence), moved, not moved.arrived)
+            case "transit_mark":
+                self.transit[effect.transit_mark.to_partition] = own(effect.transit_mark)
+            case "entity_move":
+                _keep(self.moves, effect.entity_move.entity, effect.entity_move, not effect.entity_move.is_out)
+            case "quota_moved":
+                self.quota_moves[effect.quota_moved.asset] = effect.quota_moved.number
+            case "pool_hold":
+                self.pool_holds[effect.pool_hold.asset] = effect.pool_hold.until_tick
+            case "capital_ask":
+                _keep(self.asks, effect.capital_ask.episode, effect.capital_ask, not effect.capital_ask.is_over)
 
 
 def own(part: _M) -> _M:
@@ -240,7 +308,7 @@ def own(part: _M) -> _M:
     return copy
 
 
-def _keep(table: dict[int, _M], key: int, value: _M, keep: bool) -> None:
+def _keep(table: dict[_K, _M], key: _K, value: _M, keep: bool) -> None:
     if keep:
         table[key] = own(value)
     else:

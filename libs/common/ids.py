@@ -31,6 +31,7 @@ class SystemAccount(IntEnum):
     ROUNDING = 8
     TREASURY = 9  # lends overdrafts
     SUSPENSE = 10
+    IN_TRANSIT = 11  # what is on its way to or from another partition, by that partition
 
 
 def account_id(*, partition: int, entity: int, sub: int) -> AccountId:

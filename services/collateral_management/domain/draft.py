@@ -11,7 +11,7 @@ from libs.common.errors import invariant
 from libs.common.ids import SystemAccount, serial_id, system_account, system_kind
 from libs.common.parameters import Parameters
 from libs.common.units import INDEX_ONE, INT63
-from services.collateral_management.domain.state import CASH, DEBT, LOSS, SERIAL_MASK, SUPPLY, Line, State
+from services.collateral_management.domain.state import CASH, DEBT, LOSS, QUOTA, SERIAL_MASK, SUPPLY, Line, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,9 @@ class Draft:
         self._episodes: dict[int, journal_pb2.Episode] = {}
         self._pools: set[int] = set()  # assets whose pool this command has moved
         self._serials = 0
+        self._marks: dict[int, journal_pb2.TransitMark] = {}
+        self._moves: dict[int, journal_pb2.EntityMove] = {}
+        self._asks: dict[int, journal_pb2.CapitalAsk] = {}
         self._touched: dict[tuple[int, int], None] = {}  # (client account, asset) of cash or debt moved
 
     # reading
@@ -81,6 +84,22 @@ class Draft:
     def episode(self, episode: int) -> journal_pb2.Episode | None:
         """An open episode as this command has left it."""
         return self._episodes.get(episode) or self.state.episodes.get(episode)
+
+    def transit_mark(self, to: int) -> journal_pb2.TransitMark:
+        """How far the movements to a partition are as this command has left it."""
+        known = self._marks.get(to) or self.state.transit.get(to)
+        return known or journal_pb2.TransitMark(to_partition=to)
+
+    def capital_ask(self, episode: int) -> journal_pb2.CapitalAsk | None:
+        """What an episode has asked of other partitions; over or not."""
+        return self._asks.get(episode) or self.state.asks.get(episode)
+
+    @property
+    def entity_moves(self) -> list[journal_pb2.EntityMove]:
+        """Entities on their way out as this command has left them."""
+        if not self._moves and not self.state.moves:
+            return []
+        return [one for one in {**self.state.moves, **self._moves}.values() if not one.is_out]
 
     @property
     def cash_touched(self) -> list[tuple[int, int]]:
@@ -141,6 +160,21 @@ class Draft:
         self._episodes[one.episode] = one
         self.effects.append(journal_pb2.Effect(episode=one))
 
+    def put_transit_mark(self, one: journal_pb2.TransitMark) -> None:
+        """Replaces how far the movements to a partition are."""
+        self._marks[one.to_partition] = one
+        self.effects.append(journal_pb2.Effect(transit_mark=one))
+
+    def put_entity_move(self, one: journal_pb2.EntityMove) -> None:
+        """Replaces an entity's move."""
+        self._moves[one.entity] = one
+        self.effects.append(journal_pb2.Effect(entity_move=one))
+
+    def put_capital_ask(self, one: journal_pb2.CapitalAsk) -> None:
+        """Replaces what an episode has asked for."""
+        self._asks[one.episode] = one
+        self.effects.append(journal_pb2.Effect(capital_ask=one))
+
     def note(self, effect: journal_pb2.Effect) -> None:
         """Adds an effect that no later part of the command reads."""
         self.effects.append(effect)
@@ -171,7 +205,8 @@ class Draft:
         pool = system_account(SystemAccount.POOL, partition=self.state.partition, index=asset)
         borrow_index, supply_index = self.state.borrow_index(asset), self.state.supply_index(asset)
         gained = 0
-        for kind, worth in ((CASH, INDEX_ONE), (LOSS, INDEX_ONE), (DEBT, -borrow_index), (SUPPLY, supply_index)):
+        units = (CASH, LOSS, QUOTA)  # what other shards hold of it counts as if it were here
+        for kind, worth in (*((one, INDEX_ONE) for one in units), (DEBT, -borrow_index), (SUPPLY, supply_index)):
             gained += (self.balance(pool, asset, kind) - self.state.line(pool, asset, kind)[0]) * worth
         invariant(gained >= 0, "I2", f"pool {asset} loses {-gained} of 10^-15 units")
         idle = self.balance(pool, asset, CASH)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ballast.events.v1 import journal_pb2
+from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.ids import entity_of, system_kind
 from libs.common.units import INDEX_ONE
@@ -22,6 +22,7 @@ OVERDRAFT = ledger_pb2.LINE_KIND_OVERDRAFT_SHARES
 LOTS = ledger_pb2.LINE_KIND_LOTS
 VARIATION = ledger_pb2.LINE_KIND_VARIATION
 LOSS = ledger_pb2.LINE_KIND_LOSS
+QUOTA = ledger_pb2.LINE_KIND_QUOTA
 
 LIVE = frozenset(
     (
@@ -72,6 +73,10 @@ _Kept = TypeVar(
     journal_pb2.Reservation,
     journal_pb2.Episode,
     journal_pb2.PoolIndex,
+    journal_pb2.TransitMark,
+    journal_pb2.EntityMove,
+    journal_pb2.CapitalAsk,
+    movement_pb2.Movement,
 )
 
 
@@ -102,11 +107,20 @@ class State:
         self.settlement_tick: dict[int, int] = {}
         self.venue_epochs: dict[int, int] = {}
         self.streams: dict[str, int] = {}
+        self.movements: dict[tuple[int, int], movement_pb2.Movement] = {}  # (to, sequence) -> not known to have arrived
+        self.transit: dict[int, journal_pb2.TransitMark] = {}  # by partition they go to
+        self.moves: dict[int, journal_pb2.EntityMove] = {}  # entities on their way out
+        self.quota_moves: dict[int, int] = {}  # asset -> number of the last move out of its pool
+        self.asks: dict[int, journal_pb2.CapitalAsk] = {}  # by episode
+        self.pool_holds: dict[int, int] = {}  # asset -> tick before which nothing leaves the pool
+        self.aliases: dict[int, int] = {}  # account id before it moved here -> id now
+        self.windows: dict[str, tuple[int, int]] = {}  # client -> (window of run time, commands in it)
         self.sessions: dict[str, OrderedDict[bytes, Session]] = {}  # by principal, least recently used first
         self.client_keys: dict[str, OrderedDict[str, RememberedKey]] = {}
         self._lines: dict[Line, tuple[int, int]] = {}  # -> balance, version
         self._of_account: dict[int, set[tuple[int, int]]] = {}
         self._holders: dict[int, set[int]] = {}  # instrument -> clients with lots or variation
+        self._overdrawn: dict[int, set[int]] = {}  # asset -> clients with an overdraft
         self._orders_of: dict[int, set[int]] = {}
         self._reservations_of: dict[int, set[int]] = {}
 
@@ -121,6 +135,10 @@ class State:
     def holders(self, instrument: int) -> list[int]:
         """Accounts with lots or variation in the instrument, sorted; house accounts left out."""
         return sorted(self._holders.get(instrument, ()))
+
+    def overdrawn(self, asset: int) -> list[int]:
+        """Clients' accounts with an overdraft in the asset, sorted."""
+        return sorted(self._overdrawn.get(asset, ()))
 
     def orders_of(self, account: int) -> list[journal_pb2.Order]:
         """Live orders of the account, oldest first."""
@@ -184,6 +202,33 @@ class State:
                 self.settlement_tick[effect.settlement.instrument] = effect.settlement.tick
             case "venue_session":
                 self.venue_epochs[effect.venue_session.venue] = effect.venue_session.epoch
+            case _:
+                self._apply_transit(effect)
+
+    def _apply_transit(self, effect: journal_pb2.Effect) -> None:
+        match effect.WhichOneof("effect"):
+            case "movement":
+                moved = effect.movement
+                if moved.arrived:
+                    self.movements.pop((moved.to_partition, moved.sequence), None)
+                else:
+                    self.movements[moved.to_partition, moved.sequence] = _own(moved)
+            case "transit_mark":
+                self.transit[effect.transit_mark.to_partition] = _own(effect.transit_mark)
+            case "entity_move":
+                if effect.entity_move.is_out:
+                    self.moves.pop(effect.entity_move.entity, None)
+                else:
+                    self.moves[effect.entity_move.entity] = _own(effect.entity_move)
+            case "quota_moved":
+                self.quota_moves[effect.quota_moved.asset] = effect.quota_moved.number
+            case "pool_hold":
+                self.pool_holds[effect.pool_hold.asset] = effect.pool_hold.until_tick
+            case "capital_ask":
+                if effect.capital_ask.is_over:
+                    self.asks.pop(effect.capital_ask.episode, None)
+                else:
+                    self.asks[effect.capital_ask.episode] = _own(effect.capital_ask)
             case _:  # fills, waterfall steps and alerts say why; their postings stand beside them
                 pass
 
@@ -194,6 +239,9 @@ class State:
             lines.add((one.asset, one.kind))
         else:
             lines.discard((one.asset, one.kind))
+        if one.kind == OVERDRAFT and system_kind(one.account) is None:
+            overdrawn = self._overdrawn.setdefault(one.asset, set())
+            (overdrawn.add if one.balance else overdrawn.discard)(one.account)
         if one.kind in (LOTS, VARIATION) and system_kind(one.account) is None:
             holders = self._holders.setdefault(one.asset, set())
             if (one.asset, LOTS) in lines or (one.asset, VARIATION) in lines:
@@ -205,6 +253,8 @@ class State:
         if one.account not in self.accounts:
             self.entity_accounts[one.entity] = self.entity_accounts.get(one.entity, 0) + 1
             self.entity_serial = max(self.entity_serial, entity_of(one.account) >> 16 & 0xFFFFFFFF)
+        if one.moved_from:
+            self.aliases[one.moved_from] = one.account
         self.accounts[one.account] = one
 
     def _apply_order(self, one: journal_pb2.Order) -> None:
