@@ -202,6 +202,7 @@ class LedgerRules:
     liquidation_fee: Ppm
     index_step_max: Ppm
     step_orders_max: int
+    notary_keys: tuple[bytes, ...]  # Ed25519 public keys whose signed heads count
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,12 @@ LIQUIDITY = Topic("market.liquidity.v1", 1, Retention.COMPACT, "ballast.events.v
 COMMANDS = Topic("ledger.commands.v1", None, Retention.DELETE, "ballast.events.v1.CommandBatch", 14 * DAY_MS)
 JOURNAL = Topic("ledger.journal.v1", None, Retention.KEEP, "ballast.events.v1.JournalBody", chained=True)
 ACCOUNTS = Topic("ledger.accounts.v1", None, Retention.COMPACT, "ballast.events.v1.Effect")
+NOTARY = Topic("ledger.notary.v1", 1, Retention.KEEP, "ballast.events.v1.SignedHead")
 MARGIN = Topic("risk.margin.v1", None, Retention.DELETE, "ballast.events.v1.MarginFrame", 90 * DAY_MS)
 SHADOW = Topic("risk.shadow.v1", None, Retention.DELETE, "ballast.events.v1.ShadowFrame", 90 * DAY_MS)
 PLANS = Topic("liquidation.plans.v1", 1, Retention.KEEP, "ballast.events.v1.LiquidationPlan")
 RATES = Topic("interest.rates.v1", 1, Retention.KEEP, "ballast.events.v1.RateDecision")
 CONTROL = Topic("control.v1", 1, Retention.KEEP, "ballast.events.v1.ControlBody", chained=True)
 
-TOPICS = (QUOTES, MARKS, LIQUIDITY, COMMANDS, JOURNAL, ACCOUNTS, MARGIN, SHADOW, PLANS, RATES, CONTROL)
+TOPICS = (QUOTES, MARKS, LIQUIDITY, COMMANDS, JOURNAL, ACCOUNTS, NOTARY, MARGIN, SHADOW, PLANS, RATES, CONTROL)
 DEAD_TOPICS = tuple(Topic(topic.dead, 1, Retention.KEEP, "ballast.events.v1.DeadLetter") for topic in TOPICS)

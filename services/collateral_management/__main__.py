@@ -22,8 +22,10 @@ from services.collateral_management.adapters.clock import MarksClock
 from services.collateral_management.adapters.commands import KafkaCommands
 from services.collateral_management.adapters.control import KafkaControl
 from services.collateral_management.adapters.meters import MoneyMeters
+from services.collateral_management.adapters.notary import NotaryTopic, signer_of
 from services.collateral_management.adapters.reads import LedgerReads
 from services.collateral_management.app.audit import CHECKED, Audit
+from services.collateral_management.app.notary import Notary
 from services.collateral_management.app.owner import AcceptedBooks, PartitionOwner, gauges
 from services.collateral_management.app.ownership import Ownership
 from services.collateral_management.app.supervisor import Supervisor
@@ -64,6 +66,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     meters = MoneyMeters(context.metrics, context.watch, parameters=parameters, books=books.books)
     context.spawn(clock.run(context.stopping, context.health.condition("marks read")), "marks")
     context.spawn(control.run(context.stopping), "control")
+    notary = await _notary(context, client_id)
 
     def new_owner(partition: int) -> PartitionOwner:
         source = KafkaCommands(
@@ -77,7 +80,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         return PartitionOwner(
             partition,
             parameters=parameters,
-            new_journal=partial(_journal, context, partition, identity),
+            new_journal=partial(_journal, context, partition, identity, notary),
             source=source,
             clock=clock,
             control=control,
@@ -102,8 +105,16 @@ async def build(context: ServiceContext[Settings]) -> None:
 
 
 def _journal(
-    context: ServiceContext[Settings], partition: int, identity: bytes, on_accepted: Callable[[AcceptedFrame], None]
+    context: ServiceContext[Settings],
+    partition: int,
+    identity: bytes,
+    notary: Notary,
+    on_accepted: Callable[[AcceptedFrame], None],
 ) -> ChainWriter:
+    def accepted(frame: AcceptedFrame) -> None:
+        on_accepted(frame)
+        notary.accepted(partition, frame)
+
     writer = ChainWriter(
         bootstrap=context.settings.kafka_bootstrap,
         topic=JOURNAL,
@@ -111,10 +122,29 @@ def _journal(
         owner=secrets.token_bytes(16),
         input_topic_id=identity,
         client_id=f"{NAME}-{context.settings.instance}-p{partition}",
-        on_accepted=on_accepted,
+        on_accepted=accepted,
     )
     context.watch.log(writer.reading)
     return writer
+
+
+async def _notary(context: ServiceContext[Settings], client_id: str) -> Notary:
+    settings = context.settings
+    topic = NotaryTopic(
+        bootstrap=settings.kafka_bootstrap,
+        client_id=f"{client_id}-notary",
+        signer=signer_of(settings.notary_key_file, trusted=context.parameters.ledger.notary_keys),
+    )
+    await topic.start()
+    context.on_stop(topic.stop, "heads")
+    notary = Notary(
+        publish=topic.publish,
+        every_s=settings.notary_every_seconds,
+        published=context.metrics.counter("ballast_ledger_heads_total", "Heads of the journal published"),
+    )
+    context.spawn(notary.run(context.stopping), "notary")
+    context.on_stop(notary.publish_latest, "last heads")  # once the partitions, registered later, are drained
+    return notary
 
 
 async def _own(context: ServiceContext[Settings], supervisor: Supervisor, control: KafkaControl) -> None:

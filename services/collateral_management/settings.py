@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
 from libs.common.service import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """Read once from the environment."""
+    """Read once from the environment.
+
+    `notary_key_file`: Ed25519 private key in PEM that signs heads of the journal; without one they are not signed.
+    """
+
+    notary_key_file: Path | None = None
+    notary_every_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0

@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from libs.common.topics import DEAD_TOPICS, TOPICS
 from tools.demo.processes import SERVICES
 from tools.manifests.__main__ import broken
 from tools.manifests.render import DEPLOY, OVERLAYS, POD_OWNERS, Object, containers, label_of, named, of_kind, render
-from tools.manifests.topics import PATH, topics_yaml
+from tools.manifests.topics import topic_files
 
 Overlays = Callable[[str], list[Object]]
 
@@ -92,8 +93,10 @@ def test_the_parameters_in_the_cluster_are_those_of_the_repository(
 
 
 def test_the_topics_are_those_of_the_code() -> None:
-    assert PATH.read_text(encoding="utf-8") == topics_yaml(), "stale: make manifests"
-    found = {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(PATH.read_text(encoding="utf-8"))}
+    found: dict[str, Any] = {}
+    for path, text in topic_files().items():
+        assert path.read_text(encoding="utf-8") == text, "stale: make manifests"
+        found |= {one["metadata"]["name"]: one["spec"] for one in yaml.safe_load_all(text)}
     assert set(found) == {topic.name for topic in (*TOPICS, *DEAD_TOPICS)}
     for topic in TOPICS:
         assert found[topic.name]["config"] == topic.config()

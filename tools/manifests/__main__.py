@@ -1,4 +1,4 @@
-"""`python -m tools.manifests check` holds overlays against schemas, policies and flows; `write` renews topics.yaml."""
+"""`python -m tools.manifests check` holds overlays against schemas, policies and flows; `write` renews the topics."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from tools.manifests.flows import BadTable, disagreements, flows
 from tools.manifests.policies import violations
 from tools.manifests.render import OVERLAYS, CannotRender, Object, overlay
 from tools.manifests.schemas import misfits
-from tools.manifests.topics import PATH, topics_yaml
+from tools.manifests.topics import topic_files
 
 
 def broken(objects: list[Object]) -> list[str]:
@@ -16,7 +16,8 @@ def broken(objects: list[Object]) -> list[str]:
 
 
 def _check() -> int:
-    faults = [] if PATH.read_text(encoding="utf-8") == topics_yaml() else ["topics.yaml is stale: make manifests"]
+    stale = [path.name for path, text in topic_files().items() if path.read_text(encoding="utf-8") != text]
+    faults = [f"{name} is stale: make manifests" for name in stale]
     for name in OVERLAYS:
         objects = overlay(name)
         found = broken(objects)
@@ -32,7 +33,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.manifests", description=__doc__)
     parser.add_argument("command", choices=["check", "write"])
     if parser.parse_args().command == "write":
-        PATH.write_text(topics_yaml(), encoding="utf-8")
+        for path, text in topic_files().items():
+            path.write_text(text, encoding="utf-8")
         return 0
     try:
         return _check()

@@ -1,5 +1,6 @@
 """KafkaTopic objects of libs/common/topics.py; copies and in-sync minimum are the overlays' matter."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -8,14 +9,10 @@ from libs.common.config import load_parameters
 from libs.common.topics import DEAD_TOPICS, TOPICS, Topic
 from tools.manifests.render import DEPLOY, REPOSITORY, Object
 
-PATH = DEPLOY / "components" / "kafka" / "topics.yaml"
+_HOME = DEPLOY / "components" / "kafka"
+_FILES = {"topics.yaml": TOPICS, "dead-topics.yaml": DEAD_TOPICS}
 _LABELS = {"app.kubernetes.io/component": "kafka", "strimzi.io/cluster": "ballast"}
 _HEAD = "# Written by `make manifests` from libs/common/topics.py and config/: not to be edited.\n"
-
-
-def topic_objects(*, home_partitions: int) -> list[Object]:
-    """One object a topic, dead-letter topics too."""
-    return [_object(topic, home_partitions) for topic in (*TOPICS, *DEAD_TOPICS)]
 
 
 def _object(topic: Topic, home_partitions: int) -> Object:
@@ -27,8 +24,12 @@ def _object(topic: Topic, home_partitions: int) -> Object:
     }
 
 
-def topics_yaml(config: Path = REPOSITORY / "config") -> str:
-    """Text of topics.yaml, with the number of home partitions of the parameters."""
+def topic_files(config: Path = REPOSITORY / "config") -> dict[Path, str]:
+    """Text of each file, with the number of home partitions of the parameters."""
     partitions = load_parameters(config).parameters.partitions
-    objects = topic_objects(home_partitions=partitions)
+    return {_HOME / name: _text(topics, partitions) for name, topics in _FILES.items()}
+
+
+def _text(topics: Sequence[Topic], partitions: int) -> str:
+    objects = [_object(topic, partitions) for topic in topics]
     return _HEAD + "---\n".join(yaml.safe_dump(one, sort_keys=False, width=120) for one in objects)

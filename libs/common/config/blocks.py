@@ -44,6 +44,7 @@ SignedRate = Annotated[_Text, _within("-1", "1", digits=12)]
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*$", max_length=32)]
 Id = Annotated[int, Field(ge=1, le=2047)]
 Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
+PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # Ed25519, hex
 
 
 class _Block(BaseModel):
@@ -210,6 +211,7 @@ class LedgerBlock(_Block):
     liquidation_fee: Share
     index_step_max: PositiveShare
     step_orders_max: Annotated[int, Field(ge=1, le=32)]
+    notary_keys: Annotated[list[PublicKey], Field(max_length=16)] = []
 
 
 class LiquidationBlock(_Block):

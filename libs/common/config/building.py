@@ -76,6 +76,7 @@ def build(block: ConfigBlock) -> p.Parameters:
             liquidation_fee=_ppm(ledger.liquidation_fee),
             index_step_max=_ppm(ledger.index_step_max),
             step_orders_max=ledger.step_orders_max,
+            notary_keys=tuple(bytes.fromhex(one) for one in ledger.notary_keys),
         ),
         liquidation=p.LiquidationRules(
             _ppm(block.liquidation.target),

@@ -14,6 +14,7 @@ from ballast.events.v1 import (  # noqa: F401  imported so that the pool knows t
     journal_pb2,
     liquidation_pb2,
     market_pb2,
+    notary_pb2,
     risk_pb2,
 )
 from libs.common.topics import (
@@ -34,6 +35,7 @@ TABLE = [
     ("ledger.commands.v1",    False, None, Retention.DELETE,  14),
     ("ledger.journal.v1",     True,  None, Retention.KEEP,    None),
     ("ledger.accounts.v1",    False, None, Retention.COMPACT, None),
+    ("ledger.notary.v1",      False, 1,    Retention.KEEP,    None),
     ("risk.margin.v1",        False, None, Retention.DELETE,  90),
     ("risk.shadow.v1",        False, None, Retention.DELETE,  90),
     ("liquidation.plans.v1",  False, 1,    Retention.KEEP,    None),

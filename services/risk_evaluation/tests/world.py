@@ -108,7 +108,7 @@ def parameters(
             stresses=stresses,
         ),
         prices=PriceGuard(Ppm(100_000), 600 * 10**9, Ppm(10_000)),
-        ledger=LedgerRules(2 * 10**9, 600 * 10**9, 64, 256, 86_400 * 10**9, 100, 4096, Ppm(5_000), Ppm(50_000), 32),
+        ledger=LedgerRules(2 * 10**9, 600 * 10**9, 64, 256, 86_400 * 10**9, 100, 4096, Ppm(5_000), Ppm(50_000), 32, ()),
         liquidation=LiquidationRules(Ppm(1_050_000), Ppm(500_000), Ppm(50_000), 200),
         schedule=Schedule(3_600 * 10**9, 28_800 * 10**9, Rate12(0), 86_400 * 10**9),
         principals=(),
