@@ -13,8 +13,31 @@ class InstrumentKind(IntEnum):
     """What a fill of the instrument does."""
 
     SPOT = 1  # exchanges base against quote
-    LINEAR_PERP = 2  # variation in the quote asset, linear in price
-    INVERSE_PERP = 3  # variation in the base asset, linear in 1/price
+    LINEAR_PERP = 2  # variation in the quote asset, linear in price; a dated future is one with an expiry
+    INVERSE_PERP = 3  # variation in the base asset, linear in 1/price; a dated future is one with an expiry
+    LINEAR_OPTION = 4  # lots against a premium in the quote asset
+    COIN_OPTION = 5  # lots against a premium in the base asset, price in coins a coin
+
+
+class OptionType(IntEnum):
+    """What the holder of an option may do at the strike."""
+
+    CALL = 1  # buy
+    PUT = 2  # sell
+
+
+class Clearing(IntEnum):
+    """Where the other side of a position stands."""
+
+    EXTERNAL = 1  # in our omnibus account at a venue
+    INTERNAL = 2  # with other clients of the house
+
+
+class Delivery(IntEnum):
+    """What an expiry pays."""
+
+    CASH = 1  # the difference, in the settlement asset
+    PHYSICAL = 2  # the coins against the strike, or against the settlement price
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +61,18 @@ class Instrument:
 
     Args:
         underlying: the base asset.
-        settlement: quote asset of spot and linear perps, base asset of inverse perps.
-        base_units_per_lot: units of the base asset in one lot (inverse perps: 0).
-        price_exponent: a price p means p·10^exponent quote per base.
-        c_num, c_den: exact ratio c. Spot and linear: settlement units per lot per integer price step.
+        settlement: quote asset of spot, linear perps and linear options, base asset of inverse perps and coin options.
+        base_units_per_lot: units of the base asset in one lot, an option's multiplier (inverse perps: 0).
+        price_exponent: a price p means p·10^exponent quote per base (coin options: base per base).
+        c_num, c_den: exact ratio c. Spot, linear and options: settlement units per lot per integer price step.
             Inverse: value of a lot is c/p settlement units at integer price p.
         max_order_lots: bound of one order.
         max_price: bound of a price.
+        clearing, delivery: see there.
+        expiry_ns: run time from which it is worth its settlement price; 0 for never.
+        option: call or put, None for all but options.
+        strike: of an option, integer with `settlement_exponent`.
+        settlement_exponent: of a price it expires at: an option's is the exponent of its underlying's USD price.
     """
 
     id: InstrumentId
@@ -59,11 +87,27 @@ class Instrument:
     c_den: int
     max_order_lots: Lots
     max_price: int
+    clearing: Clearing = Clearing.EXTERNAL
+    delivery: Delivery = Delivery.CASH
+    expiry_ns: UnixNs = UnixNs(0)
+    option: OptionType | None = None
+    strike: int = 0
+    settlement_exponent: int = 0
 
     @property
     def is_margined(self) -> bool:
-        """Holds lots and variation instead of exchanging assets."""
-        return self.kind is not InstrumentKind.SPOT
+        """Holds lots and variation instead of exchanging assets: perps and dated futures."""
+        return self.kind in (InstrumentKind.LINEAR_PERP, InstrumentKind.INVERSE_PERP)
+
+    @property
+    def is_option(self) -> bool:
+        """Holds lots, paid for in cash."""
+        return self.option is not None
+
+    @property
+    def is_perpetual(self) -> bool:
+        """Margined without an expiry: it pays funding."""
+        return self.is_margined and not self.expiry_ns
 
 
 @dataclass(frozen=True, slots=True)

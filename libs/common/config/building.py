@@ -18,7 +18,7 @@ from libs.common.config.blocks import (
 )
 from libs.common.errors import ConfigurationError
 from libs.common.ids import AssetId, InstrumentId, VenueId
-from libs.common.units import SECOND_NS, Lots, MalformedNumber, Ppm, Rate12, Units, UnixNs, to_scaled
+from libs.common.units import SECOND_NS, Lots, MalformedNumber, Ppm, Rate12, Units, UnixNs, mul_div_up, to_scaled
 
 _OPEN_ORDERS = 16  # variation must hold so many of the largest orders (docs/architecture.md, numbers)
 
@@ -55,7 +55,7 @@ def build(block: ConfigBlock) -> p.Parameters:
             )
             for a in block.assets
         ),
-        instruments=tuple(_instrument(one, assets) for one in block.instruments),
+        instruments=tuple(_instrument(one, assets, block.instruments) for one in block.instruments),
         venues=tuple(
             p.Venue(VenueId(v.id), v.name, tuple(instrument_ids[s] for s in v.instruments), _ppm(v.taker_fee))
             for v in block.venues
@@ -155,21 +155,27 @@ def _profile(one: ProfileBlock, asset_ids: dict[str, AssetId]) -> p.VolatilityPr
     )
 
 
-def _instrument(one: InstrumentBlock, assets: dict[str, AssetBlock]) -> p.Instrument:
-    kind = p.InstrumentKind[one.kind.upper()]
+def _instrument(one: InstrumentBlock, assets: dict[str, AssetBlock], listed: list[InstrumentBlock]) -> p.Instrument:
+    kind = p.InstrumentKind[one.kind.upper().replace("_FUTURE", "_PERP")]
     base, quote = assets[one.underlying], assets[one.quote]
     exponent = _exponent(one)
     highest = _scaled(f"{one.symbol}: highest_price", one.highest_price, exponent)
     lowest = _scaled(f"{one.symbol}: lowest_price", one.lowest_price, exponent)
-    if lowest < 10_000:
+    if lowest < 10_000 and one.option is None:  # an option may be worth nothing at all
         raise ConfigurationError(f"{one.symbol}: expected tick at most 1 bp of lowest_price, was {one.tick}")
     inverse = kind is p.InstrumentKind.INVERSE_PERP
+    settlement_exponent = exponent if one.option is None else _exponent(_price_of(one, base, listed))
+    strike = _scaled(f"{one.symbol}: strike", one.strike, settlement_exponent) if one.strike else 0
+    if kind is p.InstrumentKind.LINEAR_OPTION:  # a put may be worth its whole strike
+        finer, coarser = max(0, settlement_exponent - exponent), max(0, exponent - settlement_exponent)
+        highest = max(highest, mul_div_up(strike, 10**finer, 10**coarser))
     if inverse:  # face quote-coins a lot; a lot is worth face/price coins = face·10^decimals·10^-exponent / p units
         face = _scaled(f"{one.symbol}: lot", one.lot, -quote.decimals)
         base_units, c_num, c_den = 0, face * 10**base.decimals * 10**-exponent, 10**quote.decimals
     else:  # lot·10^-base decimals coins x p·10^exponent quote-coins x 10^quote decimals
         base_units = _scaled(f"{one.symbol}: lot", one.lot, -base.decimals)
-        c_num, c_den = base_units * 10**quote.decimals, 10 ** (base.decimals - exponent)
+        paid_in = base if kind is p.InstrumentKind.COIN_OPTION else quote
+        c_num, c_den = base_units * 10**paid_in.decimals, 10 ** (base.decimals - exponent)
     shrink = gcd(c_num, c_den)
     c_num, c_den = c_num // shrink, c_den // shrink
     lots, worth = _OPEN_ORDERS * one.max_order_lots, Fraction(c_num, c_den)
@@ -183,14 +189,27 @@ def _instrument(one: InstrumentBlock, assets: dict[str, AssetBlock]) -> p.Instru
         kind=kind,
         underlying=AssetId(base.id),
         quote=AssetId(quote.id),
-        settlement=AssetId(base.id if inverse else quote.id),
+        settlement=AssetId(base.id if inverse or kind is p.InstrumentKind.COIN_OPTION else quote.id),
         base_units_per_lot=base_units,
         price_exponent=exponent,
         c_num=c_num,
         c_den=c_den,
         max_order_lots=Lots(one.max_order_lots),
         max_price=highest,
+        clearing=p.Clearing[one.clearing.upper()],
+        delivery=p.Delivery[one.delivery.upper()],
+        expiry_ns=UnixNs((one.expiry_s or 0) * SECOND_NS),
+        option=p.OptionType[one.option.upper()] if one.option else None,
+        strike=strike,
+        settlement_exponent=settlement_exponent,
     )
+
+
+def _price_of(one: InstrumentBlock, base: AssetBlock, listed: list[InstrumentBlock]) -> InstrumentBlock:
+    found = next((spot for spot in listed if spot.symbol == base.price_instrument), None)
+    if found is None or found.quote != one.quote:  # strike and settlement price are in its steps
+        raise ConfigurationError(f"{one.symbol}: expected a price of {base.symbol} in {one.quote}, found none")
+    return found
 
 
 def _exponent(one: InstrumentBlock) -> int:

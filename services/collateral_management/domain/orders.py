@@ -85,7 +85,7 @@ def place_order(draft: Draft, body: commands_pb2.PlaceOrder, sender: commands_pb
 def reducing_room(draft: Draft, account: int, instrument: Instrument, *, side: market_pb2.Side) -> int:
     """Most lots on that side that only reduce: the opposite position; for spot the coins held, or the coins owed."""
     buying = side == market_pb2.SIDE_BUY
-    if instrument.is_margined:
+    if instrument.is_margined or instrument.is_option:
         lots = draft.balance(account, instrument.id, LOTS)
         return max(0, -lots if buying else lots)
     if buying:  # one lot more than whole lots covers a debt that is no whole number of lots
@@ -192,7 +192,7 @@ def _post_trade(
         draft.alert("impossible_fill", account=order.account, detail=f"{body.lots} lots at {body.price}")
         return None
     traded = body.lots if order.side == market_pb2.SIDE_BUY else -body.lots
-    post = _post_margined if instrument.is_margined else _post_spot
+    post = _post_option if instrument.is_option else _post_margined if instrument.is_margined else _post_spot
     post(draft, account, instrument, traded=traded, body=body)
     venue = money.house(draft, SystemAccount.VENUE, order.venue)
     draft.move(debit=account, credit=venue, asset=instrument.settlement, kind=CASH, units=body.fee_units)
@@ -228,6 +228,15 @@ def _post_margined(
         draft.move(debit=contra, credit=account, asset=instrument.id, kind=LOTS, units=part.lots)
         draft.move(debit=contra, credit=account, asset=instrument.id, kind=VARIATION, units=part.variation)
         draft.move(debit=contra, credit=account, asset=instrument.settlement, kind=CASH, units=part.realised)
+
+
+def _post_option(
+    draft: Draft, account: int, instrument: Instrument, *, traded: int, body: commands_pb2.OrderReport
+) -> None:
+    contra = money.house(draft, SystemAccount.CONTRA, instrument.id)
+    premium = positions.premium(instrument, traded=traded, price=body.price)
+    draft.move(debit=contra, credit=account, asset=instrument.id, kind=LOTS, units=traded)
+    draft.move(debit=contra, credit=account, asset=instrument.settlement, kind=CASH, units=premium)
 
 
 def _liquidation_fee(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from libs.common.parameters import Instrument, InstrumentKind
+from libs.common.parameters import Instrument, InstrumentKind, OptionType
 from libs.common.units import FUNDING_ONE, mul_div_down
 
 
@@ -37,6 +37,27 @@ def notional_up(instrument: Instrument, *, lots: int, price: int) -> int:
 def notional_down(instrument: Instrument, *, lots: int, price: int) -> int:
     """Settlement units that `lots` (> 0) are worth at a price, rounded down."""
     return _notional(instrument, lots, price)
+
+
+def premium(instrument: Instrument, *, traded: int, price: int) -> int:
+    """Settlement units that a fill of an option pays to the account, negative when it buys: rounded against it."""
+    if traded > 0:
+        return -notional_up(instrument, lots=traded, price=price)
+    return notional_down(instrument, lots=-traded, price=price)
+
+
+def option_payoff(instrument: Instrument, *, lots: int, price: int) -> int:
+    """Settlement units that `lots` of an option are worth at a settlement price, negative when short; rounded down.
+
+    Args:
+        price: of the underlying, integer with the instrument's settlement exponent, like its strike.
+    """
+    beyond = max(0, price - instrument.strike if instrument.option is OptionType.CALL else instrument.strike - price)
+    if instrument.kind is InstrumentKind.COIN_OPTION:  # lots of coins, each worth (S - K)/S of a coin
+        return mul_div_down(lots * instrument.base_units_per_lot, beyond, price)
+    step = instrument.settlement_exponent - instrument.price_exponent  # c is settlement units a step of the premium
+    numerator, denominator = 10 ** max(0, step), 10 ** max(0, -step)
+    return mul_div_down(lots * instrument.c_num * numerator, beyond, instrument.c_den * denominator)
 
 
 def _notional(instrument: Instrument, lots: int, price: int) -> int:

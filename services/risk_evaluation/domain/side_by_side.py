@@ -23,6 +23,7 @@ STATES = len(State) + 1  # numbers of states, with 0, which no account has
 _ASSET = ("symbol", "decimals")
 _INSTRUMENT = (
     "symbol", "kind", "underlying", "quote", "settlement", "base_units_per_lot", "price_exponent", "c_num", "c_den",
+    "expiry_ns", "option", "strike", "settlement_exponent",
 )  # fmt: skip
 
 
