@@ -16,7 +16,7 @@ from pathlib import Path
 from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import market_pb2
-from libs.common.book import Fingerprint, PartitionBook
+from libs.common.book import PartitionBook
 from libs.common.config import load_parameters
 from libs.common.ids import account_id, serial_id
 from libs.common.parameters import Parameters
@@ -89,7 +89,7 @@ def _commands(accounts: int, genesis_ns: int) -> Iterator[list[commands_pb2.Comm
 
 
 def _run(parameters: Parameters, accounts: int) -> dict[str, float]:
-    state, fingerprint, book, folded = State(0), Fingerprint(), PartitionBook(0), State(0)
+    state, book, folded = State(0), PartitionBook(0), State(0)
     spent: dict[str, float] = {}
     sequence, control = 0, 0
     frames: list[tuple[bytes, Context]] = []
@@ -105,9 +105,7 @@ def _run(parameters: Parameters, accounts: int) -> dict[str, float]:
             for outcome in outcomes:
                 if outcome.refusal:
                     raise RuntimeError(outcome.detail)
-                for effect in outcome.effects:
-                    fingerprint.apply(effect)
-            body = journal_pb2.JournalBody(outcomes=outcomes, fingerprint=fingerprint.digest)
+            body = journal_pb2.JournalBody(outcomes=outcomes, fingerprint=state.fingerprint)
             frames.append((body.SerializeToString(), context))
         name = commands[0].WhichOneof("body") or ""
         spent[name] = (time.process_time() - started) / accounts

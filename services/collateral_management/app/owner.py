@@ -13,7 +13,7 @@ from typing import Protocol
 from prometheus_client import Counter, Gauge, Histogram
 
 from ballast.events.v1 import commands_pb2, journal_pb2
-from libs.common.book import Fingerprint, PartitionBook
+from libs.common.book import PartitionBook
 from libs.common.chain import AcceptedFrame
 from libs.common.codec import headers
 from libs.common.errors import InvariantBroken, LostOwnership, invariant
@@ -147,7 +147,6 @@ class PartitionOwner:
         self._books = books
         self._shown = shown
         self._state = State(partition)
-        self._fingerprint = Fingerprint()
         self._book = PartitionBook(partition)
         self._built_at: dict[int, float] = {}
         self._claimed_at_s = 0.0
@@ -232,7 +231,6 @@ class PartitionOwner:
     def _handle(self, command: commands_pb2.Command, frame: _Frame, *, at: tuple[int, int]) -> None:
         outcome = handle(self._state, command, frame.opened())
         for effect in outcome.effects:
-            self._fingerprint.apply(effect)
             if effect.HasField("alert"):
                 self._shown.alerts.labels(effect.alert.name).inc()
                 _LOG.warning("alert raised", extra={"alert": effect.alert.name, "detail": effect.alert.detail})
@@ -254,7 +252,7 @@ class PartitionOwner:
 
     async def _append(self, frame: _Frame) -> None:
         context = frame.opened()
-        body = journal_pb2.JournalBody(outcomes=frame.outcomes, fingerprint=self._fingerprint.digest)
+        body = journal_pb2.JournalBody(outcomes=frame.outcomes, fingerprint=self._state.fingerprint)
         self._built_at[context.sequence] = time.monotonic()
         await self._journal.append(
             body.SerializeToString(),
@@ -269,11 +267,8 @@ class PartitionOwner:
         body = journal_pb2.JournalBody.FromString(accepted.body)
         context = Context(self._parameters, accepted.sequence, accepted.run_time_ns, accepted.control_sequence, False)
         fold(self._state, body, context)
-        for outcome in body.outcomes:
-            for effect in outcome.effects:
-                self._fingerprint.apply(effect)
         self._read(accepted, body, is_history=True)
-        invariant(self._fingerprint.digest == body.fingerprint, "I8", f"fold differs at {accepted.sequence}")
+        invariant(self._state.fingerprint == body.fingerprint, "I8", f"fold differs at {accepted.sequence}")
 
     def _on_accepted(self, accepted: AcceptedFrame) -> None:
         self._read(accepted, journal_pb2.JournalBody.FromString(accepted.body), is_history=False)

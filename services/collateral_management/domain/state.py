@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
+from libs.common.accounts import Attributes, Lines
+from libs.common.book import Fingerprint, fold_account, fold_posting
 from libs.common.ids import entity_of, system_kind
 from libs.common.units import INDEX_ONE
 
@@ -87,6 +89,31 @@ def _own(part: _Kept) -> _Kept:
     return copy
 
 
+class EntityAccounts:
+    """Number of accounts of an entity; only those with several cost memory."""
+
+    __slots__ = ("_accounts", "_several")
+
+    def __init__(self, accounts: Attributes) -> None:
+        self._accounts = accounts
+        self._several: dict[int, int] = {}
+
+    def get(self, entity: int, default: int) -> int:
+        """Number of accounts, `default` when there is none."""
+        found = self._several.get(entity)
+        return found or (1 if entity in self._accounts else default)
+
+    def opened(self, entity: int, account: int) -> None:
+        """The entity has a further account: they are numbered from the first one, which has the entity's own id."""
+        if account != entity:
+            self._several[entity] = max(self._several.get(entity, 1), (account - entity) + 1)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EntityAccounts) and self._several == other._several
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class State:
     """State of one partition. Changed by `apply` and `remember_*` only."""
 
@@ -94,8 +121,8 @@ class State:
         self.partition = partition
         self.serial = 0  # of orders, reservations and episodes
         self.entity_serial = 0
-        self.accounts: dict[int, journal_pb2.Account] = {}
-        self.entity_accounts: dict[int, int] = {}  # entity -> number of accounts
+        self.accounts = Attributes()
+        self.entity_accounts = EntityAccounts(self.accounts)
         self.orders: dict[int, journal_pb2.Order] = {}
         self.closed_orders: OrderedDict[int, journal_pb2.Order] = OrderedDict()
         self.reservations: dict[int, journal_pb2.Reservation] = {}
@@ -117,20 +144,25 @@ class State:
         self.windows: dict[str, tuple[int, int]] = {}  # client -> (window of run time, commands in it)
         self.sessions: dict[str, OrderedDict[bytes, Session]] = {}  # by principal, least recently used first
         self.client_keys: dict[str, OrderedDict[str, RememberedKey]] = {}
-        self._lines: dict[Line, tuple[int, int]] = {}  # -> balance, version
-        self._of_account: dict[int, set[tuple[int, int]]] = {}
+        self._lines = Lines()
+        self._fingerprint = Fingerprint()
         self._holders: dict[int, set[int]] = {}  # instrument -> clients with lots or variation
         self._overdrawn: dict[int, set[int]] = {}  # asset -> clients with an overdraft
         self._orders_of: dict[int, set[int]] = {}
         self._reservations_of: dict[int, set[int]] = {}
 
+    @property
+    def fingerprint(self) -> bytes:
+        """Fingerprint of the state, 16 bytes: the frame's that brings it here."""
+        return self._fingerprint.digest
+
     def line(self, account: int, asset: int, kind: int) -> tuple[int, int]:
         """Balance and version of a line."""
-        return self._lines.get((account, asset, kind), (0, 0))
+        return self._lines.get(account, asset, kind) or (0, 0)
 
     def lines_of(self, account: int) -> list[tuple[int, int]]:
         """(asset, kind) of the account's lines that are not zero, sorted."""
-        return sorted(self._of_account.get(account, ()))
+        return sorted([key for key, value in self._lines.of(account).items() if value[0]])
 
     def holders(self, instrument: int) -> list[int]:
         """Accounts with lots or variation in the instrument, sorted; house accounts left out."""
@@ -183,11 +215,14 @@ class State:
     def apply(self, effect: journal_pb2.Effect) -> None:
         """Folds one effect."""
         which = effect.WhichOneof("effect")
+        if which == "posting":
+            self._apply_posting(effect.posting)
+            return
+        if which == "account":
+            self._apply_account(effect.account)
+            return
+        self._fingerprint.apply(effect)
         match which:
-            case "posting":
-                self._apply_posting(effect.posting)
-            case "account":
-                self._apply_account(_own(effect.account))
             case "order":
                 self._apply_order(_own(effect.order))
             case "reservation":
@@ -233,29 +268,23 @@ class State:
                 pass
 
     def _apply_posting(self, one: journal_pb2.Posting) -> None:
-        self._lines[one.account, one.asset, one.kind] = (one.balance, one.version)
-        lines = self._of_account.setdefault(one.account, set())
-        if one.balance:
-            lines.add((one.asset, one.kind))
-        else:
-            lines.discard((one.asset, one.kind))
+        fold_posting(self._lines, self._fingerprint, one)
         if one.kind == OVERDRAFT and system_kind(one.account) is None:
             overdrawn = self._overdrawn.setdefault(one.asset, set())
             (overdrawn.add if one.balance else overdrawn.discard)(one.account)
         if one.kind in (LOTS, VARIATION) and system_kind(one.account) is None:
             holders = self._holders.setdefault(one.asset, set())
-            if (one.asset, LOTS) in lines or (one.asset, VARIATION) in lines:
+            if one.balance or any(self.line(one.account, one.asset, kind)[0] for kind in (LOTS, VARIATION)):
                 holders.add(one.account)
             else:
                 holders.discard(one.account)
 
     def _apply_account(self, one: journal_pb2.Account) -> None:
-        if one.account not in self.accounts:
-            self.entity_accounts[one.entity] = self.entity_accounts.get(one.entity, 0) + 1
+        if fold_account(self.accounts, self._fingerprint, one) is None:
+            self.entity_accounts.opened(one.entity, one.account)
             self.entity_serial = max(self.entity_serial, entity_of(one.account) >> 16 & 0xFFFFFFFF)
         if one.moved_from:
             self.aliases[one.moved_from] = one.account
-        self.accounts[one.account] = one
 
     def _apply_order(self, one: journal_pb2.Order) -> None:
         self.serial = max(self.serial, one.order & SERIAL_MASK)
