@@ -1,0 +1,93 @@
+"""Client money of a partition as readers of its journal have it: gate, outflows, terms, places; and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+
+from ballast.events.v1 import custody_pb2, journal_pb2
+
+Item = tuple[tuple[int, ...], tuple[int, ...] | None]
+
+
+def _whole(one: Message) -> tuple[int, ...]:
+    digest = hashlib.blake2b(one.SerializeToString(deterministic=True), digest_size=16).digest()
+    return (int.from_bytes(digest, "big"),)
+
+
+def _outflow_window(effect: journal_pb2.Effect) -> Item:
+    return (40, effect.outflow_window.asset), _whole(effect.outflow_window)
+
+
+def _gate(effect: journal_pb2.Effect) -> Item:
+    return (41,), _whole(effect.gate)
+
+
+def _custody_terms(effect: journal_pb2.Effect) -> Item:
+    one = effect.custody_terms
+    return (42, one.account, one.asset), _whole(one)
+
+
+def _placement(effect: journal_pb2.Effect) -> Item:
+    one = effect.placement
+    value = (one.units, one.impaired_units, one.lost_units)
+    return (43, one.account, one.asset, one.venue), value if any(value) else None
+
+
+def _impairment(effect: journal_pb2.Effect) -> Item:
+    return (44, effect.impairment.venue), _whole(effect.impairment)
+
+
+CUSTODY_ITEMS: dict[str, Callable[[journal_pb2.Effect], Item]] = {
+    "outflow_window": _outflow_window,
+    "gate": _gate,
+    "custody_terms": _custody_terms,
+    "placement": _placement,
+    "impairment": _impairment,
+}
+
+
+class CustodyBook:
+    """Fold of the effects of client money, by overwriting."""
+
+    __slots__ = ("gate", "impairments", "outflows", "places", "terms")
+
+    def __init__(self) -> None:
+        self.gate = custody_pb2.Gate()
+        self.outflows: dict[int, custody_pb2.OutflowWindow] = {}  # by asset
+        self.terms: dict[int, dict[int, custody_pb2.CustodyTerms]] = {}  # account -> asset
+        self.places: dict[int, dict[tuple[int, int], custody_pb2.Placement]] = {}  # account -> asset, venue
+        self.impairments: dict[int, custody_pb2.Impairment] = {}  # by venue
+
+    def apply(self, which: str, effect: journal_pb2.Effect) -> None:
+        """Folds one effect; what is none of client money is passed over."""
+        match which:
+            case "outflow_window":
+                window = custody_pb2.OutflowWindow()
+                window.CopyFrom(effect.outflow_window)
+                self.outflows[window.asset] = window
+            case "gate":
+                self.gate = custody_pb2.Gate()
+                self.gate.CopyFrom(effect.gate)
+            case "custody_terms":
+                terms = custody_pb2.CustodyTerms()
+                terms.CopyFrom(effect.custody_terms)
+                self.terms.setdefault(terms.account, {})[terms.asset] = terms
+            case "placement":
+                self._placement(effect.placement)
+            case "impairment":
+                impairment = custody_pb2.Impairment()
+                impairment.CopyFrom(effect.impairment)
+                self.impairments[impairment.venue] = impairment
+
+    def _placement(self, one: custody_pb2.Placement) -> None:
+        places = self.places.setdefault(one.account, {})
+        if one.units or one.impaired_units or one.lost_units:
+            kept = places[one.asset, one.venue] = custody_pb2.Placement()
+            kept.CopyFrom(one)
+            return
+        places.pop((one.asset, one.venue), None)
+        if not places:
+            del self.places[one.account]

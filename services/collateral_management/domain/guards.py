@@ -1,0 +1,176 @@
+"""What keeps assets in when something is wrong: the gate, and the outflow limits of the hour and the day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ballast.events.v1 import commands_pb2, custody_pb2, journal_pb2
+from ballast.types.v1 import custody_pb2 as custody_words
+from ballast.types.v1 import ledger_pb2 as words
+from libs.common.ids import SystemAccount
+from libs.common.units import PPM, SECOND_NS, mul_div_down
+from services.collateral_management.domain import money
+from services.collateral_management.domain.custody import copied
+from services.collateral_management.domain.draft import Draft, Refused
+from services.collateral_management.domain.state import CASH, RESERVED
+
+HOUR_PART_NS, HOUR_PARTS = 300 * SECOND_NS, 12
+DAY_PART_NS, DAY_PARTS = 3600 * SECOND_NS, 24
+CLOSED_FOR_MAX_NS = 30 * 86_400 * SECOND_NS
+REASON_MAX = 256
+_OWN_CAUSES = (custody_words.GATE_CAUSE_NEGATIVE_ACCOUNT, custody_words.GATE_CAUSE_OUTAGE)
+
+
+def reason_missing(reason: str) -> Refused | None:
+    """Refuses an operator's command without a reason that others can read."""
+    if not 0 < len(reason.strip()) <= REASON_MAX:
+        return Refused(words.REFUSAL_REASON_MISSING, f"expected a reason of 1 to {REASON_MAX} characters")
+    return None
+
+
+def set_gate(draft: Draft, body: custody_pb2.SetGate, sender: commands_pb2.Principal) -> int | Refused:
+    """The partition whose gate is closed or opened. Services close only; a person may do both."""
+    refused = reason_missing(body.reason)
+    if refused:
+        return refused
+    if not 0 <= body.for_ns <= (CLOSED_FOR_MAX_NS if body.closed else 0):
+        return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected a time up to 30 days, was {body.for_ns} ns")
+    is_person = sender.role == words.ROLE_OPERATOR
+    allowed = (custody_words.GATE_CAUSE_OPERATOR,) if is_person else _OWN_CAUSES
+    if body.cause not in allowed or not (is_person or body.closed):
+        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{sender.id} may not move the gate for cause {body.cause}")
+    now_ns = draft.context.now_ns
+    moved = custody_pb2.Gate(cause=body.cause, reason=body.reason, at_ns=now_ns)
+    if body.closed and body.for_ns:
+        moved.closed = draft.custody.gate.closed
+        moved.until_ns = max(draft.custody.gate.until_ns, now_ns + body.for_ns)
+    elif body.closed:
+        moved.closed, moved.until_ns = True, draft.custody.gate.until_ns
+    draft.custody.put_gate(moved)
+    if body.closed:
+        draft.alert("gate_closed", account=0, detail=body.reason[:200])
+    return draft.state.partition
+
+
+def close_gate(draft: Draft, cause: custody_words.GateCause, reason: str) -> None:
+    """Closes the gate for the time that the cause calls for; one that is closed for longer stays so."""
+    rules, now_ns = draft.context.parameters.guards, draft.context.now_ns
+    is_outage = cause == custody_words.GATE_CAUSE_OUTAGE
+    until_ns = now_ns + (rules.gate_after_outage_ns if is_outage else rules.gate_after_negative_ns)
+    if until_ns <= draft.custody.gate.until_ns:
+        return
+    if (
+        draft.custody.gate.until_ns <= now_ns and not draft.custody.gate.closed
+    ):  # told once, not at each account of one crash
+        draft.alert("gate_closed", account=0, detail=reason)
+    closed = draft.custody.gate.closed
+    draft.custody.put_gate(custody_pb2.Gate(closed=closed, until_ns=until_ns, cause=cause, reason=reason, at_ns=now_ns))
+
+
+def close_after_loss(draft: Draft, account: int) -> None:
+    """Closes the gate after an account was below zero, or others had to pay for it."""
+    close_gate(draft, custody_words.GATE_CAUSE_NEGATIVE_ACCOUNT, f"account {account} was below zero")
+
+
+def note_outage(draft: Draft) -> None:
+    """Journals an outage that the owner noticed and the gate does not know yet, with the first accepted command."""
+    if draft.context.outage_at_ns > draft.custody.gate.at_ns:
+        close_gate(draft, custody_words.GATE_CAUSE_OUTAGE, "marks were silent, or commands waited, too long")
+
+
+def _is_closed(draft: Draft) -> Refused | None:
+    gate, now_ns = draft.custody.gate, draft.context.now_ns
+    if gate.closed or now_ns < gate.until_ns:
+        until = "an operator opens it" if gate.closed else f"run time {gate.until_ns}"
+        return Refused(words.REFUSAL_GATE_CLOSED, f"nothing leaves until {until}: {gate.reason}"[:300])
+    if draft.context.outage_at_ns > gate.at_ns:
+        return Refused(words.REFUSAL_GATE_CLOSED, "nothing leaves after an outage")
+    return None
+
+
+def held_back(draft: Draft, *, asset: int, units: int) -> Refused | None:
+    """Why these units may not leave the house now."""
+    return _is_closed(draft) or _beyond_limit(draft, asset, units)
+
+
+def _beyond_limit(draft: Draft, asset: int, units: int) -> Refused | None:
+    limits = outflow_limits(draft, asset)
+    if limits is None:
+        return None
+    window = draft.custody.outflow(asset)
+    hour, day = left_in(window, draft.context.now_ns)
+    for name, left, limit in (("hour", hour, limits[0]), ("day", day, limits[1])):
+        if left + units > limit:
+            return Refused(
+                words.REFUSAL_OUTFLOW_LIMIT,
+                f"{left} units of {asset} left in the {name}, {units} more are beyond its limit of {limit}",
+            )
+    return None
+
+
+def outflow_limits(draft: Draft, asset: int) -> tuple[int, int] | None:
+    """Units that may leave this partition in an hour and in a day; None without a limit.
+
+    A partition's share of the floor is even; its share of the pool is what it holds itself.
+    """
+    parameters = draft.context.parameters
+    rule = parameters.guards.outflow(asset)
+    if rule is None:
+        return None
+    held = max(0, held_units(draft, asset))
+    return (
+        max(mul_div_down(held, rule.hour_share, PPM), mul_div_down(rule.hour_floor, 1, parameters.partitions)),
+        max(mul_div_down(held, rule.day_share, PPM), mul_div_down(rule.day_floor, 1, parameters.partitions)),
+    )
+
+
+def held_units(draft: Draft, asset: int) -> int:
+    """What the house holds of an asset in this partition, in the vault and at venues."""
+    vault = money.house(draft, SystemAccount.CUSTODY)
+    outside = draft.balance(vault, asset, CASH) + draft.balance(vault, asset, RESERVED)
+    for venue in draft.context.parameters.venues:
+        outside += draft.balance(money.house(draft, SystemAccount.VENUE, venue.id), asset, CASH)
+    return -outside
+
+
+def left_in(window: custody_pb2.OutflowWindow, now_ns: int) -> tuple[int, int]:
+    """Units that left in the last hour and the last day, counting whole parts: never less than what truly left."""
+    return (
+        sum(part.units for part in _recent(window.hour, now_ns, HOUR_PART_NS, HOUR_PARTS)),
+        sum(part.units for part in _recent(window.day, now_ns, DAY_PART_NS, DAY_PARTS)),
+    )
+
+
+def _recent(
+    parts: Iterable[custody_pb2.OutflowPart], now_ns: int, part_ns: int, count: int
+) -> Sequence[custody_pb2.OutflowPart]:
+    least = mul_div_down(now_ns, 1, part_ns) - count
+    return [part for part in parts if part.number >= least]
+
+
+def count_outflow(draft: Draft, *, asset: int, units: int) -> None:
+    """Counts units that leave."""
+    if draft.context.parameters.guards.outflow(asset) is None:
+        return
+    now_ns, before = draft.context.now_ns, draft.custody.outflow(asset)
+    counted = custody_pb2.OutflowWindow(asset=asset, tripped_at_ns=before.tripped_at_ns)
+    for parts, known, part_ns, count in (
+        (counted.hour, before.hour, HOUR_PART_NS, HOUR_PARTS),
+        (counted.day, before.day, DAY_PART_NS, DAY_PARTS),
+    ):
+        parts.extend(_recent(known, now_ns, part_ns, count))
+        number = mul_div_down(now_ns, 1, part_ns)
+        if parts and parts[-1].number == number:
+            parts[-1].units += units
+        else:
+            parts.add(number=number, units=units)
+    draft.custody.put_outflow(counted)
+
+
+def note_held_back(draft: Draft, one: journal_pb2.Reservation, refused: Refused) -> None:
+    """Records that a limit held a judged withdrawal back."""
+    if refused.reason == words.REFUSAL_OUTFLOW_LIMIT:
+        tripped = copied(draft.custody.outflow(one.asset))
+        tripped.tripped_at_ns = draft.context.now_ns
+        draft.custody.put_outflow(tripped)
+        draft.alert("outflow_limit", account=one.account, detail=refused.detail[:200])
