@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Balances, Lines
+from libs.common.custody import CUSTODY_ITEMS, CustodyBook
 from libs.common.errors import invariant
 
 LIVE_ORDER_STATES = frozenset(
@@ -189,6 +190,7 @@ def _pool_hold(effect: journal_pb2.Effect) -> _Item:
 
 
 _ITEMS = {
+    **CUSTODY_ITEMS,
     "pool_hold": _pool_hold,
     "movement": _movement,
     "transit_mark": _transit_mark,
@@ -234,6 +236,7 @@ class PartitionBook:
         self.quota_moves: dict[int, int] = {}  # asset -> number of the last move out of its pool
         self.asks: dict[int, journal_pb2.CapitalAsk] = {}  # by episode
         self.pool_holds: dict[int, int] = {}  # asset -> tick before which nothing leaves the pool
+        self.custody = CustodyBook()
         self._fingerprint = Fingerprint()
         self._lines = Lines()
 
@@ -325,6 +328,8 @@ class PartitionBook:
                 self.pool_holds[effect.pool_hold.asset] = effect.pool_hold.until_tick
             case "capital_ask":
                 _keep(self.asks, effect.capital_ask.episode, effect.capital_ask, not effect.capital_ask.is_over)
+            case _:
+                self.custody.apply(which, effect)
 
 
 def fold_posting(lines: Lines, fingerprint: Fingerprint, one: journal_pb2.Posting) -> tuple[int, int] | None:

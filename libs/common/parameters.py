@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from libs.common.ids import AssetId, InstrumentId, VenueId
-from libs.common.units import Lots, Ppm, Rate12, Units, UnixNs
+from libs.common.units import SECOND_NS, Lots, Ppm, Rate12, Units, UnixNs
 
 
 class InstrumentKind(IntEnum):
@@ -246,6 +246,8 @@ class LedgerRules:
     liquidation_fee: Ppm
     index_step_max: Ppm
     step_orders_max: int
+    command_window_ns: int
+    commands_per_window_max: int
     notary_keys: tuple[bytes, ...]  # Ed25519 public keys whose signed heads count
 
 
@@ -285,6 +287,42 @@ class PrincipalRule:
 
 
 @dataclass(frozen=True, slots=True)
+class OutflowRule:
+    """How much of an asset may leave: the larger of a share of what the house holds and a floor, an hour and a day.
+
+    Args:
+        hour_floor, day_floor: units over all partitions; each partition has its even share of them.
+    """
+
+    asset: AssetId
+    hour_share: Ppm
+    hour_floor: Units
+    day_share: Ppm
+    day_floor: Units
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRules:
+    """What keeps assets in when something is wrong.
+
+    Args:
+        outage_ns: marks silent or commands waiting for so long, in wall time, is an outage.
+        gate_after_outage_ns, gate_after_negative_ns: run time for which nothing leaves after an outage, and after an
+            account was below zero.
+        outflows: an asset without one has no limit.
+    """
+
+    outage_ns: int = 300 * SECOND_NS
+    gate_after_outage_ns: int = 600 * SECOND_NS
+    gate_after_negative_ns: int = 3600 * SECOND_NS
+    outflows: tuple[OutflowRule, ...] = ()
+
+    def outflow(self, asset: int) -> OutflowRule | None:
+        """The limit of this asset."""
+        return next((one for one in self.outflows if one.asset == asset), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     """One whole, validated parameter set."""
 
@@ -300,6 +338,7 @@ class Parameters:
     schedule: Schedule
     principals: tuple[PrincipalRule, ...]
     genesis_ns: UnixNs  # run time before which nothing happens
+    guards: GuardRules = GuardRules()
 
     def asset(self, asset: int) -> Asset | None:
         """The asset of this id."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import random
 import secrets
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from ballast.api.v1 import ledger_pb2_grpc
 from libs.common.chain import AcceptedFrame, ChainWriter
 from libs.common.codec import DeadLetters
+from libs.common.commands import CommandSender
 from libs.common.rpc import bind, server
 from libs.common.service import ServiceContext, main
 from libs.common.topics import COMMANDS, JOURNAL
@@ -25,6 +29,7 @@ from services.collateral_management.adapters.meters import MoneyMeters
 from services.collateral_management.adapters.notary import NotaryTopic, signer_of
 from services.collateral_management.adapters.reads import LedgerReads
 from services.collateral_management.app.audit import CHECKED, Audit
+from services.collateral_management.app.failpoints import Failpoint, Failpoints
 from services.collateral_management.app.notary import Notary
 from services.collateral_management.app.owner import AcceptedBooks, PartitionOwner, gauges
 from services.collateral_management.app.ownership import Ownership
@@ -32,6 +37,7 @@ from services.collateral_management.app.supervisor import Supervisor
 from services.collateral_management.settings import Settings
 
 NAME = "collateral_management"
+DEEDS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 async def _input_identity(bootstrap: str) -> bytes:
@@ -67,6 +73,12 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.spawn(clock.run(context.stopping, context.health.condition("marks read")), "marks")
     context.spawn(control.run(context.stopping), "control")
     notary = await _notary(context, client_id)
+    failpoints = _failpoints(settings.failpoints)
+    sender = CommandSender(
+        bootstrap=bootstrap, client_id=f"{client_id}-transit", principal_id=NAME, session=secrets.token_bytes(16)
+    )
+    await sender.start()
+    context.on_stop(sender.stop, "movements")
 
     def new_owner(partition: int) -> PartitionOwner:
         source = KafkaCommands(
@@ -80,7 +92,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         return PartitionOwner(
             partition,
             parameters=parameters,
-            new_journal=partial(_journal, context, partition, identity, notary),
+            new_journal=partial(_journal, context, partition, identity, notary, failpoints),
             source=source,
             clock=clock,
             control=control,
@@ -88,6 +100,7 @@ async def build(context: ServiceContext[Settings]) -> None:
             shown=shown,
             tracer=context.tracer,
             audit=Audit(partition, partitions=parameters.partitions, found=meters.broke, paid=meters.paid),
+            commands=sender,
         )
 
     await _own(
@@ -109,9 +122,11 @@ def _journal(
     partition: int,
     identity: bytes,
     notary: Notary,
+    failpoints: Failpoints,
     on_accepted: Callable[[AcceptedFrame], None],
 ) -> ChainWriter:
     def accepted(frame: AcceptedFrame) -> None:
+        failpoints.reach(Failpoint.READ_BACK)
         on_accepted(frame)
         notary.accepted(partition, frame)
 
@@ -123,9 +138,16 @@ def _journal(
         input_topic_id=identity,
         client_id=f"{NAME}-{context.settings.instance}-p{partition}",
         on_accepted=accepted,
+        on_acknowledged=partial(failpoints.reach, Failpoint.ACKNOWLEDGED),
     )
     context.watch.log(writer.reading)
     return writer
+
+
+def _failpoints(plan: str) -> Failpoints:
+    if plan:
+        logging.getLogger("ballast.ledger").warning("failpoints set", extra={"plan": plan})
+    return Failpoints(plan, act=lambda deed: os.kill(os.getpid(), DEEDS[deed]))
 
 
 async def _notary(context: ServiceContext[Settings], client_id: str) -> Notary:

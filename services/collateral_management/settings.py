@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from libs.common.service import ServiceSettings
+from services.collateral_management.app.failpoints import PLAN
 
 
 class Settings(ServiceSettings):
     """Read once from the environment.
 
     `notary_key_file`: Ed25519 private key in PEM that signs heads of the journal; without one they are not signed.
+    `failpoints`: where this process is to die or stand still, for tests only: `read_back:17:kill,checkpoint:2:stop`.
     """
 
     notary_key_file: Path | None = None
     notary_every_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0
+    failpoints: Annotated[str, StringConstraints(pattern=PLAN, max_length=300)] = ""

@@ -237,7 +237,28 @@ class LedgerBlock(_Block):
     liquidation_fee: Share
     index_step_max: PositiveShare
     step_orders_max: Annotated[int, Field(ge=1, le=32)]
+    command_window_s: Seconds
+    commands_per_window_max: Annotated[int, Field(ge=1, le=10**9)]
     notary_keys: Annotated[list[PublicKey], Field(max_length=16)] = []
+
+
+class OutflowBlock(_Block):
+    """How much of an asset may leave, floors in whole coins."""
+
+    asset: Symbol
+    hour_share: Share
+    hour_floor: Amount
+    day_share: Share
+    day_floor: Amount
+
+
+class GuardsBlock(_Block):
+    """What keeps assets in when something is wrong."""
+
+    outage_s: Seconds
+    gate_after_outage_s: Seconds
+    gate_after_negative_s: Seconds
+    outflows: list[OutflowBlock]
 
 
 class LiquidationBlock(_Block):
@@ -262,7 +283,7 @@ class PrincipalBlock(_Block):
     """A named principal with a role other than client."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    role: Annotated[str, StringConstraints(pattern="^(custodian|service)$")]
+    role: Annotated[str, StringConstraints(pattern="^(custodian|service|operator)$")]
 
 
 class ConfigBlock(_Block):
@@ -277,6 +298,7 @@ class ConfigBlock(_Block):
     margin: MarginBlock
     prices: PricesBlock
     ledger: LedgerBlock
+    guards: GuardsBlock | None = None
     liquidation: LiquidationBlock
     schedule: ScheduleBlock
     principals: list[PrincipalBlock]
@@ -291,6 +313,7 @@ class ConfigBlock(_Block):
         _unique("stress", [s.name for s in self.margin.stresses])
         _unique("volatility profile", [one.asset for one in self.margin.profiles])
         _unique("principal", [one.id for one in self.principals])
+        _unique("outflow asset", [one.asset for one in self.guards.outflows] if self.guards else [])
         return self
 
     @model_validator(mode="after")
@@ -299,6 +322,7 @@ class ConfigBlock(_Block):
         wanted = [(i.underlying, assets) for i in self.instruments] + [(i.quote, assets) for i in self.instruments]
         wanted += [(a.price_instrument, instruments) for a in self.assets if a.price_instrument]
         wanted += [(s, instruments) for v in self.venues for s in v.instruments]
+        wanted += [(one.asset, assets) for one in (self.guards.outflows if self.guards else [])]
         wanted += [(b.asset, assets) for b in self.pools] + [(r.asset, assets) for r in self.margin.assets]
         wanted += [(s, assets) for stress in self.margin.stresses for s in stress.moves]
         wanted += [(one.asset, assets) for one in self.margin.profiles]

@@ -11,8 +11,10 @@ from libs.common.config.blocks import (
     UNITS_MAX,
     AssetBlock,
     ConfigBlock,
+    GuardsBlock,
     InstrumentBlock,
     MarginBlock,
+    OutflowBlock,
     PoolBlock,
     ProfileBlock,
 )
@@ -76,6 +78,8 @@ def build(block: ConfigBlock) -> p.Parameters:
             liquidation_fee=_ppm(ledger.liquidation_fee),
             index_step_max=_ppm(ledger.index_step_max),
             step_orders_max=ledger.step_orders_max,
+            command_window_ns=ledger.command_window_s * SECOND_NS,
+            commands_per_window_max=ledger.commands_per_window_max,
             notary_keys=tuple(bytes.fromhex(one) for one in ledger.notary_keys),
         ),
         liquidation=p.LiquidationRules(
@@ -92,6 +96,28 @@ def build(block: ConfigBlock) -> p.Parameters:
         ),
         principals=tuple(p.PrincipalRule(one.id, one.role) for one in block.principals),
         genesis_ns=UnixNs(block.genesis_s * SECOND_NS),
+        guards=_guards(block.guards, assets) if block.guards else p.GuardRules(),
+    )
+
+
+def _guards(block: GuardsBlock, assets: dict[str, AssetBlock]) -> p.GuardRules:
+    def floor(one: OutflowBlock, text: str) -> Units:
+        return Units(_scaled(f"{one.asset} outflow: floor", text, -assets[one.asset].decimals))
+
+    return p.GuardRules(
+        outage_ns=block.outage_s * SECOND_NS,
+        gate_after_outage_ns=block.gate_after_outage_s * SECOND_NS,
+        gate_after_negative_ns=block.gate_after_negative_s * SECOND_NS,
+        outflows=tuple(
+            p.OutflowRule(
+                AssetId(assets[one.asset].id),
+                _ppm(one.hour_share),
+                floor(one, one.hour_floor),
+                _ppm(one.day_share),
+                floor(one, one.day_floor),
+            )
+            for one in block.outflows
+        ),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -66,7 +68,8 @@ class KafkaCommands:
         self.reading.took(offset=record.offset, appended_ms=record.timestamp)
         try:
             batch = decode(commands_pb2.CommandBatch, record, bytes_max=BATCH_BYTES_MAX)
-            return Received(record.offset, batch, unpack(header_map(record)) if self._is_traced else {})
+            traces = unpack(header_map(record)) if self._is_traced else {}
+            return Received(record.offset, batch, traces, waited_s=max(0.0, time.time() - record.timestamp / 1000))
         except Undecodable as poison:
             await self._dead_letters.put(record, topic=COMMANDS, reason=poison.reason)
             return Received(record.offset, None)

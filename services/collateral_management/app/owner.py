@@ -20,8 +20,11 @@ from libs.common.errors import InvariantBroken, LostOwnership, invariant
 from libs.common.metrics import Metrics
 from libs.common.parameters import Parameters
 from libs.common.trace import Trace, Tracer, pack, subject_of
+from libs.common.units import SECOND_NS
 from services.collateral_management.app.audit import Audit
-from services.collateral_management.app.ports import CommandSource, ControlLog, Journal, RunClock
+from services.collateral_management.app.outages import Outages
+from services.collateral_management.app.ports import Commands, CommandSource, ControlLog, Journal, Received, RunClock
+from services.collateral_management.app.relay import Relay
 from services.collateral_management.app.tracing import traced
 from services.collateral_management.domain.draft import Context
 from services.collateral_management.domain.ledger import fold, handle
@@ -33,8 +36,9 @@ FRAME_BYTES_MAX = 1024 * 1024  # a frame is closed at the command that passes th
 POLL_SECONDS = 0.25
 RECLAIM_SECONDS = 3_600.0
 ALERTS = (
-    "fact_in_suspense", "impossible_fill", "late_report", "off_limit", "overdraft", "overfill", "unknown_order",
-    "unknown_report", "unreleased_order",
+    "fact_in_suspense", "gate_closed", "impossible_fill", "late_report", "link_refused", "moved_fill", "off_limit",
+    "outflow_limit", "overdraft", "overfill", "transfer_returned", "unknown_order", "unknown_report",
+    "unreleased_order", "venue_impaired",
 )  # fmt: skip
 
 
@@ -135,6 +139,7 @@ class PartitionOwner:
         shown: Gauges,
         audit: Audit | None = None,
         tracer: Tracer | None = None,
+        commands: Commands | None = None,
     ) -> None:
         self.partition = partition
         self._audit = audit
@@ -150,6 +155,8 @@ class PartitionOwner:
         self._book = PartitionBook(partition)
         self._built_at: dict[int, float] = {}
         self._claimed_at_s = 0.0
+        self._relay = Relay(self._book, commands) if commands is not None else None
+        self._outages = Outages(longest_s=parameters.guards.outage_ns / SECOND_NS)
 
     async def run(self, stopping: asyncio.Event, *, on_serving: Callable[[bool], None]) -> None:
         """Serves until asked to stop. Raises LostOwnership, InputLost, Fault, InvariantBroken."""
@@ -183,10 +190,13 @@ class PartitionOwner:
 
     async def _serve(self, stopping: asyncio.Event) -> None:
         lost = asyncio.create_task(self._journal.wait_lost())
+        relaying = asyncio.create_task(self._relay.run()) if self._relay is not None else None
         try:
             while not stopping.is_set():
                 if lost.done():
                     raise lost.result()
+                if relaying is not None and relaying.done():
+                    relaying.result()
                 await self._turn()
         except LostOwnership as ended:
             if isinstance(
@@ -196,6 +206,8 @@ class PartitionOwner:
             raise
         finally:
             lost.cancel()
+            if relaying is not None:
+                relaying.cancel()
 
     async def _turn(self) -> None:
         if time.monotonic() - self._claimed_at_s > RECLAIM_SECONDS:
@@ -203,7 +215,9 @@ class PartitionOwner:
             self._claimed()
         skip_offset, skip_index = self._journal.input_position
         frame = _Frame()
-        for received in await self._source.poll(timeout_s=POLL_SECONDS):
+        arrived = await self._source.poll(timeout_s=POLL_SECONDS)
+        self._notice(arrived)
+        for received in arrived:
             for index, command in enumerate(received.batch.commands if received.batch else ()):
                 if (received.offset, index) <= (skip_offset, skip_index):
                     continue
@@ -219,6 +233,13 @@ class PartitionOwner:
         if frame.outcomes:
             await self._append(frame)
 
+    def _notice(self, arrived: list[Received]) -> None:
+        seen, _ = self._journal.input_position  # the record there is read again
+        waited_s = max((received.waited_s for received in arrived if received.offset > seen), default=0.0)
+        now_s, now_ns = asyncio.get_running_loop().time(), max(self._clock.run_time_ns, self._journal.run_time_ns)
+        if self._outages.notice(now_s=now_s, now_ns=now_ns, alive=self._clock.marks_alive, waited_s=waited_s):
+            _LOG.warning("outage noticed", extra={"partition": self.partition, "waited_s": round(waited_s, 3)})
+
     def _context(self) -> Context:
         return Context(
             parameters=self._parameters,
@@ -226,6 +247,7 @@ class PartitionOwner:
             now_ns=max(self._clock.run_time_ns, self._journal.run_time_ns),
             control_sequence=self._control.sequence,
             marks_alive=self._clock.marks_alive,
+            outage_at_ns=self._outages.at_ns,
         )
 
     def _handle(self, command: commands_pb2.Command, frame: _Frame, *, at: tuple[int, int]) -> None:
@@ -271,8 +293,11 @@ class PartitionOwner:
         invariant(self._state.fingerprint == body.fingerprint, "I8", f"fold differs at {accepted.sequence}")
 
     def _on_accepted(self, accepted: AcceptedFrame) -> None:
-        self._read(accepted, journal_pb2.JournalBody.FromString(accepted.body), is_history=False)
+        body = journal_pb2.JournalBody.FromString(accepted.body)
+        self._read(accepted, body, is_history=False)
         self._books.changed(self.partition)
+        if self._relay is not None:
+            self._relay.accepted(body)
         built_at = self._built_at.pop(accepted.sequence, None)
         if built_at is not None:
             self._shown.accepted.observe(time.monotonic() - built_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -66,11 +66,13 @@ class Received:
 
     Args:
         traces: spans by subject that its commands were sent for.
+        waited_s: wall time since it was sent.
     """
 
     offset: int
     batch: commands_pb2.CommandBatch | None
     traces: Mapping[int, Trace] = field(default_factory=dict)
+    waited_s: float = 0.0
 
 
 class CommandSource(Protocol):
@@ -111,3 +113,10 @@ class ControlLog(Protocol):
 
     async def wait_active(self, wanted: bytes) -> None:
         """Returns when that set is in force."""
+
+
+class Commands(Protocol):
+    """The way to the ledger's own commands."""
+
+    async def send(self, partition: int, commands: Sequence[commands_pb2.Command]) -> None:
+        """Returns when the broker has them, in order. Raises Fault; then they may be on the topic all the same."""

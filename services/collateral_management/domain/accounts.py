@@ -5,8 +5,10 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SUBACCOUNTS_MAX, SystemAccount, account_id, entity_of
-from services.collateral_management.domain import money
+from libs.common.units import mul_div_down
+from services.collateral_management.domain import money, movements
 from services.collateral_management.domain.draft import Draft, Refused
+from services.collateral_management.domain.places import impaired
 from services.collateral_management.domain.state import CASH, SUPPLY
 
 # House accounts that are funded from outside. Each has one shard a partition: another index would be read by nobody.
@@ -34,6 +36,9 @@ def open_account(draft: Draft, body: commands_pb2.OpenAccount, sender: commands_
             return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no entity {body.entity}")
         if first.owner != body.owner:
             return Refused(words.REFUSAL_NOT_AUTHORISED, f"entity {body.entity} is not owned by {body.owner}")
+        refused = gone(first)
+        if refused:
+            return refused
         count = state.entity_accounts.get(body.entity, 0)
         if count >= min(rules.accounts_per_entity_max, SUBACCOUNTS_MAX):
             return Refused(words.REFUSAL_TOO_MANY_ACCOUNTS, f"entity {body.entity} has {count} accounts")
@@ -51,7 +56,7 @@ def confirm_deposit(draft: Draft, body: commands_pb2.ConfirmDeposit, _: commands
     if refused:
         return refused
     custody = money.house(draft, SystemAccount.CUSTODY)
-    draft.move(debit=custody, credit=body.account, asset=body.asset, kind=CASH, units=body.units)
+    movements.credit_cash(draft, body.account, source=custody, asset=body.asset, units=body.units)
     return body.account
 
 
@@ -68,8 +73,12 @@ def supply(draft: Draft, body: commands_pb2.Supply, sender: commands_pb2.Princip
     refused = refused or spendable(draft, body.account, asset=body.asset, units=body.units)
     if refused:
         return refused
+    refused = index_behind(draft, body.asset)
+    if refused:
+        return refused
     if not money.supply(draft, body.account, body.asset, body.units):
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"{body.units} units are less than one share")
+    money.redeem_house_claims(draft, body.asset)
     return body.account
 
 
@@ -84,6 +93,9 @@ def redeem(draft: Draft, body: commands_pb2.Redeem, sender: commands_pb2.Princip
     wanted = body.units or claim
     if not draft.balance(body.account, body.asset, SUPPLY) or wanted > claim:
         return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {claim} units, was {wanted}")
+    refused = index_behind(draft, body.asset)
+    if refused:
+        return refused
     if money.redeem(draft, body.account, body.asset, wanted) < wanted:
         return Refused(words.REFUSAL_INSUFFICIENT_LIQUIDITY, f"the pool has less than {wanted} units idle")
     return body.account
@@ -96,6 +108,40 @@ def owned(draft: Draft, account: int, sender: commands_pb2.Principal) -> Refused
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {account}")
     if sender.role == words.ROLE_CLIENT and attributes.owner != sender.id:
         return Refused(words.REFUSAL_NOT_AUTHORISED, f"account {account} is not owned by {sender.id}")
+    return gone(attributes)
+
+
+def gone(one: journal_pb2.Account) -> Refused | None:
+    """Refuses an account that has moved, or is about to."""
+    if not one.moving_to:
+        return None
+    if one.moved_to:
+        return Refused(words.REFUSAL_MOVED, f"account {one.account} lives as {one.moved_to}")
+    return Refused(words.REFUSAL_MOVING, f"account {one.account} moves to partition {one.moving_to - 1}")
+
+
+def tick_in_force(draft: Draft, asset: int) -> int:
+    """Number of the last tick of a pool's indices in this partition."""
+    pool = draft.state.pools.get(asset)
+    return pool.tick if pool else 0
+
+
+def tick_due(draft: Draft) -> int:
+    """Number of the last tick that run time has passed."""
+    parameters = draft.context.parameters
+    return mul_div_down(draft.context.now_ns - parameters.genesis_ns, 1, parameters.schedule.interest_every_ns)
+
+
+def index_behind(draft: Draft, asset: int) -> Refused | None:
+    """Refuses to change claims on a pool at an index that is about to move, or does not carry a known loss.
+
+    A tick is decided on the shares as they stood when it was due; who lends or redeems between then and its arrival
+    would be paid for what is not his, and after a write-off would leave the loss to the others.
+    """
+    have = tick_in_force(draft, asset)
+    need = max(tick_due(draft), draft.state.pool_holds.get(asset, 0))
+    if have < need:
+        return Refused(words.REFUSAL_INDEX_BEHIND, f"pool {asset} waits for tick {need}, has {have}")
     return None
 
 
@@ -128,4 +174,4 @@ def spendable(draft: Draft, account: int, *, asset: int, units: int) -> Refused 
     cash = draft.balance(account, asset, CASH)
     if cash < units:
         return Refused(words.REFUSAL_INSUFFICIENT_BALANCE, f"expected at most {cash} units, was {units}")
-    return None
+    return impaired(draft, account, asset=asset, units=units)

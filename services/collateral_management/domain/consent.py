@@ -82,7 +82,7 @@ def sweep_lendable(draft: Draft, body: custody_pb2.SweepLendable, _: commands_pb
     changed.lent_shares += shares
     draft.custody.put_terms(changed)
     lent = lent_units(draft, changed)
-    invariant(lent <= changed.cap_units, "I15", f"account {body.account} has {lent} lent, cap {changed.cap_units}")
+    invariant(lent <= changed.cap_units, "I21", f"account {body.account} has {lent} lent, cap {changed.cap_units}")
     return body.account
 
 

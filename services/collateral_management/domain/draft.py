@@ -11,6 +11,7 @@ from libs.common.errors import invariant
 from libs.common.ids import SystemAccount, serial_id, system_account, system_kind
 from libs.common.parameters import Parameters
 from libs.common.units import INDEX_ONE, INT63
+from services.collateral_management.domain.custody import DraftedCustody
 from services.collateral_management.domain.state import CASH, DEBT, LOSS, QUOTA, SERIAL_MASK, SUPPLY, Line, State
 
 
@@ -23,6 +24,7 @@ class Context:
         now_ns: run time of that frame.
         control_sequence: of the control log in force.
         marks_alive: a mark heartbeat was read within the last second of wall time.
+        outage_at_ns: run time at which the owner last noticed an outage, 0 if never.
     """
 
     parameters: Parameters
@@ -30,6 +32,7 @@ class Context:
     now_ns: int
     control_sequence: int
     marks_alive: bool
+    outage_at_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Draft:
         self.state = state
         self.context = context
         self.effects: list[journal_pb2.Effect] = []
+        self.custody = DraftedCustody(state.custody, self.effects)
         self._lines: dict[Line, tuple[int, int]] = {}
         self._of_account: dict[int, set[tuple[int, int]]] = {}  # (asset, kind) that this command has moved
         self._orders: dict[int, journal_pb2.Order] = {}
@@ -105,6 +109,11 @@ class Draft:
     def cash_touched(self) -> list[tuple[int, int]]:
         """(account, asset) whose cash this command has moved, in order."""
         return list(self._touched)
+
+    @property
+    def pools_moved(self) -> list[int]:
+        """Assets whose pool this command has moved, sorted."""
+        return sorted(self._pools)
 
     @property
     def accounts_moved(self) -> list[int]:

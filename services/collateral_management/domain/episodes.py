@@ -5,20 +5,13 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import market_pb2
-from libs.common.ids import SystemAccount
-from libs.common.parameters import InstrumentKind
-from libs.common.units import INDEX_ONE, mul_div_up
-from services.collateral_management.domain import money
+from libs.common.ids import entity_of
+from services.collateral_management.domain import capital, guards, money, moving, waterfall
+from services.collateral_management.domain.accounts import gone
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import cancel, reducing_room, tradable
 from services.collateral_management.domain.reservations import end_reservation
-from services.collateral_management.domain.state import CASH, DEBT, LOSS, OVERDRAFT, SUPPLY
-
-WATERFALL = (
-    (SystemAccount.FIRST_LOSS, words.WATERFALL_STEP_FIRST_LOSS),
-    (SystemAccount.INSURANCE, words.WATERFALL_STEP_INSURANCE_FUND),
-    (SystemAccount.SECOND_CAPITAL, words.WATERFALL_STEP_SECOND_CAPITAL),
-)
+from services.collateral_management.domain.state import OVERDRAFT, SUPPLY
 
 
 def open_episode(draft: Draft, body: commands_pb2.OpenEpisode, _: commands_pb2.Principal) -> int | Refused:
@@ -26,6 +19,9 @@ def open_episode(draft: Draft, body: commands_pb2.OpenEpisode, _: commands_pb2.P
     attributes = draft.account(body.account)
     if attributes is None:
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {body.account}")
+    refused = gone(attributes) if attributes.moved_out else None
+    if refused:
+        return refused
     if body.equity >= body.maintenance_margin:  # I10: nothing else may open one
         return Refused(
             words.REFUSAL_QUANTITY_OUT_OF_RANGE,
@@ -49,6 +45,10 @@ def open_episode(draft: Draft, body: commands_pb2.OpenEpisode, _: commands_pb2.P
         maintenance_margin=body.maintenance_margin,
     )  # fmt: skip
     draft.put_episode(episode)
+    if body.equity < 0:
+        guards.close_after_loss(draft, body.account)
+    if attributes.moving_to:
+        moving.call_off(draft, entity_of(body.account))
     _flag(draft, body.account, episode=episode.episode, restricted=True)
     for order in draft.state.orders_of(body.account):  # reducing ones too: beside the episode's own they add risk
         cancel(draft, order, reason=words.REFUSAL_VOIDED_BY_EPISODE)
@@ -193,7 +193,8 @@ def close_episode(draft: Draft, body: commands_pb2.CloseEpisode, _: commands_pb2
 def resolve_shortfall(draft: Draft, body: commands_pb2.ResolveShortfall, _: commands_pb2.Principal) -> int | Refused:
     """Id of the episode whose debt the waterfall takes; the account ends with no line at all (I6).
 
-    What the account still lends comes back first; when any does, that is all, for it may heal the account.
+    What the account still lends comes back first; when any does, that is all, for it may heal the account. When house
+    capital of this partition does not suffice, the others are asked; the last answer lets the waterfall run.
     """
     one = _open(draft, body.account, body.episode)
     if isinstance(one, Refused):
@@ -201,61 +202,25 @@ def resolve_shortfall(draft: Draft, body: commands_pb2.ResolveShortfall, _: comm
     alive = draft.state.orders_of(body.account)
     if alive:
         return Refused(words.REFUSAL_ORDERS_ALIVE, f"{len(alive)} orders are alive, first {alive[0].order}")
-    if _bring_back(draft, body.account):
+    if _bring_back(draft, body.account) or _sell_claims(draft, body.account):
         return one.episode
-    lines = draft.lines_of(body.account)
-    if lines and not any(kind in (DEBT, OVERDRAFT) for _, kind in lines):
-        return Refused(words.REFUSAL_ASSETS_LEFT, f"account {body.account} owes nothing")
-    for asset, kind in lines:
-        if not _is_no_obstacle(draft, body.account, asset, kind):
-            return Refused(words.REFUSAL_ASSETS_LEFT, f"asset or instrument {asset} is left, kind {kind}")
-    for asset in sorted({asset for asset, _ in lines}):
-        _cover(draft, one, asset)
+    refused = waterfall.obstacle(draft, body.account)
+    if refused:
+        return refused
+    asked = draft.capital_ask(one.episode)
+    if asked is not None and not asked.is_over:
+        return Refused(words.REFUSAL_CAPITAL_ASKED, f"{len(asked.waiting)} partitions have not answered")
+    short = waterfall.shortfall(draft, body.account)
+    if short and draft.context.parameters.partitions > 1:
+        capital.ask(draft, one, short)
+    else:
+        waterfall.run(draft, one)
     return one.episode
 
 
-def _is_no_obstacle(draft: Draft, account: int, asset: int, kind: int) -> bool:
-    """Debt, and cash below one lot that no order could sell, do not keep the waterfall from running."""
-    if kind in (DEBT, OVERDRAFT):
-        return True
-    if kind != CASH:
-        return False
-    cash = draft.balance(account, asset, CASH)
-    spots = [i for i in draft.context.parameters.instruments if i.kind is InstrumentKind.SPOT and i.underlying == asset]
-    return any(cash < spot.base_units_per_lot for spot in spots) or bool(money.debt_units(draft, account, asset))
-
-
-def _cover(draft: Draft, one: journal_pb2.Episode, asset: int) -> None:
-    account = one.account
-    for kind, step in WATERFALL:
-        owed = money.debt_units(draft, account, asset) - draft.balance(account, asset, CASH)
-        capital = money.house(draft, kind)
-        paid = min(owed, draft.balance(capital, asset, CASH))
-        if paid > 0:
-            draft.move(debit=capital, credit=account, asset=asset, kind=CASH, units=paid)
-            _note_step(draft, one, asset, step, paid)
-    money.straighten(draft, account, asset)
-    _write_off(draft, one, asset)
-    left = draft.balance(account, asset, CASH)
-    draft.move(debit=account, credit=money.house(draft, SystemAccount.ROUNDING), asset=asset, kind=CASH, units=left)
-
-
-def _write_off(draft: Draft, one: journal_pb2.Episode, asset: int) -> None:
-    """What no capital covers: the pool's part is a loss its supply index takes at the next tick."""
-    pool, treasury = money.pool_account(draft, asset), money.house(draft, SystemAccount.TREASURY)
-    shares = draft.balance(one.account, asset, DEBT)
-    if shares:
-        units = mul_div_up(shares, draft.state.borrow_index(asset), INDEX_ONE)
-        draft.move(debit=one.account, credit=pool, asset=asset, kind=DEBT, units=shares)
-        draft.move(debit=treasury, credit=pool, asset=asset, kind=LOSS, units=units)
-        _note_step(draft, one, asset, words.WATERFALL_STEP_WRITE_OFF, units)
-    shares = draft.balance(one.account, asset, OVERDRAFT)
-    if shares:  # the house lent it: its second capital bears it
-        units = mul_div_up(shares, draft.state.overdraft_index(asset), INDEX_ONE)
-        draft.move(debit=one.account, credit=treasury, asset=asset, kind=OVERDRAFT, units=shares)
-        _note_step(draft, one, asset, words.WATERFALL_STEP_SECOND_CAPITAL, units)
-
-
-def _note_step(draft: Draft, one: journal_pb2.Episode, asset: int, step: words.WaterfallStep, units: int) -> None:
-    taken = journal_pb2.Waterfall(episode=one.episode, account=one.account, asset=asset, step=step, units=units)
-    draft.note(journal_pb2.Effect(waterfall=taken))
+def _sell_claims(draft: Draft, account: int) -> bool:
+    """Sells the house what a pool with nothing idle cannot pay back: a bankrupt lender does not wait for liquidity."""
+    claims = [asset for asset, kind in draft.lines_of(account) if kind == SUPPLY]
+    for asset in claims:
+        money.sell_claim(draft, account, asset)
+    return bool(claims)

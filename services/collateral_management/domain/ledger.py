@@ -10,7 +10,24 @@ from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.errors import InvariantBroken
 from libs.common.ids import partition_of, system_kind
-from services.collateral_management.domain import accounts, episodes, indices, money, orders, reservations
+from libs.common.units import mul_div_down
+from services.collateral_management.domain import (
+    accounts,
+    arrivals,
+    capital,
+    client_money,
+    consent,
+    episodes,
+    guards,
+    indices,
+    locations,
+    money,
+    movements,
+    moving,
+    orders,
+    quotas,
+    reservations,
+)
 from services.collateral_management.domain.draft import Context, Draft, Refused, apply_all
 from services.collateral_management.domain.state import Remembered, RememberedKey, State
 
@@ -36,11 +53,26 @@ HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
     "set_index": (indices.set_index, frozenset(("interest_accrual",))),
     "set_funding": (indices.set_funding, frozenset(("interest_accrual",))),
     "settle_variation": (indices.settle_variation, frozenset(("interest_accrual",))),
+    "arrive": (arrivals.arrive, frozenset(("collateral_management",))),
+    "confirm_movements": (movements.confirm_movements, frozenset(("collateral_management",))),
+    "move_entity": (moving.move_entity, frozenset(("client", "operator"))),
+    "move_quota": (quotas.move_quota, frozenset(("interest_accrual",))),
+    "move_capital": (capital.move_capital, frozenset(("custodian", "operator"))),
+    "set_gate": (guards.set_gate, frozenset(("operator", "collateral_management"))),
+    "set_custody_terms": (consent.set_custody_terms, frozenset(("client",))),
+    "sweep_lendable": (consent.sweep_lendable, frozenset(("operator",))),
+    "recall_lent": (consent.recall_lent, frozenset(("client", "operator"))),
+    "move_location": (locations.move_location, frozenset(("custodian",))),
+    "impair_venue": (locations.impair_venue, frozenset(("operator",))),
 }
 
 # What happened outside: under the key of a fact it is never refused. Under such a key any other command is an intent.
-FACTS = frozenset(("confirm_deposit", "order_report"))
-ROLES = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian"}
+FACTS = frozenset(("arrive", "confirm_deposit", "order_report"))
+PARKED: dict[str, Callable[[Draft, Any], None]] = {
+    "arrive": movements.to_suspense,
+    "confirm_deposit": accounts.deposit_to_suspense,
+}
+ROLES = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian", words.ROLE_OPERATOR: "operator"}
 EFFECTS_BYTES_MAX = 4 * 1024 * 1024
 DETAIL_MAX = 300
 
@@ -50,7 +82,7 @@ def handle(state: State, command: commands_pb2.Command, context: Context) -> jou
     name = command.WhichOneof("body") or ""
     outcome = journal_pb2.Outcome(command=name, principal=command.principal, request_hash=request_hash(command))
     _copy_key(command, outcome)
-    early = _seen_before(state, command, outcome.request_hash, context)
+    early = _seen_before(state, command, outcome.request_hash, context) or _too_many(state, command, context)
     if early is not None:
         outcome.refusal, outcome.detail, outcome.subject, outcome.repeated = early
         return outcome
@@ -74,6 +106,8 @@ def _decide(
                 for account in draft.accounts_moved:
                     if system_kind(account) is None:
                         orders.cancel_what_no_longer_reduces(draft, account)
+                client_money.keep(draft)
+                moving.leave(draft)
                 result = _small_enough(draft) or result
         except InvariantBroken:
             raise
@@ -120,9 +154,9 @@ def _park(
     """A fact that cannot be applied is never refused: its money goes to suspense, and an alert says what it was."""
     draft = Draft(state, context)
     body = getattr(command, outcome.command)
-    if outcome.command == "confirm_deposit":
+    if outcome.command in PARKED:
         try:
-            accounts.deposit_to_suspense(draft, body)
+            PARKED[outcome.command](draft, body)
         except OverflowError:
             draft = Draft(state, context)
     said = " ".join(str(body).split())
@@ -162,6 +196,18 @@ def _seen_before(state: State, command: commands_pb2.Command, digest: bytes, con
         case "fact":
             return _seen_fact(state, command.fact)
     return (words.REFUSAL_KEY_EXPIRED, "expected a key", 0, False)
+
+
+def _too_many(state: State, command: commands_pb2.Command, context: Context) -> _Early | None:
+    """Refuses what a client sends beyond its commands in a window of run time; not remembered, so it may ask again."""
+    if command.principal.role != words.ROLE_CLIENT:
+        return None
+    rules = context.parameters.ledger
+    window = mul_div_down(context.now_ns, 1, rules.command_window_ns)
+    last, count = state.windows.get(command.principal.id, (window, 0))
+    if last != window or count < rules.commands_per_window_max:
+        return None
+    return (words.REFUSAL_TOO_MANY_COMMANDS, f"{count} commands in this window, wait for the next", 0, False)
 
 
 def _seen_on_session(state: State, command: commands_pb2.Command, digest: bytes) -> _Early | None:
@@ -214,6 +260,10 @@ def _again(known: Remembered, digest: bytes) -> _Early:
 def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> None:
     """Keeps what a repetition of the command must get."""
     known = Remembered(outcome.request_hash, outcome.refusal, outcome.detail, outcome.subject)
+    if outcome.principal.role == words.ROLE_CLIENT:
+        window = mul_div_down(context.now_ns, 1, context.parameters.ledger.command_window_ns)
+        last, count = state.windows.get(outcome.principal.id, (window, 0))
+        state.windows[outcome.principal.id] = (window, count + 1 if last == window else 1)
     match outcome.WhichOneof("key"):
         case "session":
             keep = context.parameters.ledger.session_outcomes
@@ -229,7 +279,13 @@ def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> No
 
 
 FORGOTTEN = frozenset(
-    (words.REFUSAL_KEY_EXPIRED, words.REFUSAL_KEY_REUSED, words.REFUSAL_TOO_MANY_KEYS, words.REFUSAL_GAP)
+    (
+        words.REFUSAL_KEY_EXPIRED,
+        words.REFUSAL_KEY_REUSED,
+        words.REFUSAL_TOO_MANY_KEYS,
+        words.REFUSAL_GAP,
+        words.REFUSAL_TOO_MANY_COMMANDS,
+    )
 )
 
 

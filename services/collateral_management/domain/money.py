@@ -47,9 +47,7 @@ def _borrow(draft: Draft, account: int, asset: int, units: int) -> None:
     pool = pool_account(draft, asset)
     from_pool = min(units, max(0, draft.balance(pool, asset, CASH)))
     if from_pool:
-        shares = mul_div_up(from_pool, INDEX_ONE, draft.state.borrow_index(asset))
-        draft.move(debit=pool, credit=account, asset=asset, kind=CASH, units=from_pool)
-        draft.move(debit=pool, credit=account, asset=asset, kind=DEBT, units=shares)
+        lend(draft, account, asset, from_pool)
     beyond = units - from_pool
     if beyond:  # a fact is never refused: the house lends at a penalty, restricts and alerts
         treasury = house(draft, SystemAccount.TREASURY)
@@ -57,6 +55,14 @@ def _borrow(draft: Draft, account: int, asset: int, units: int) -> None:
         draft.move(debit=treasury, credit=account, asset=asset, kind=CASH, units=beyond)
         draft.move(debit=treasury, credit=account, asset=asset, kind=OVERDRAFT, units=shares)
         draft.alert("overdraft", account=account, detail=f"asset {asset}: {beyond} units beyond the pool's quota")
+
+
+def lend(draft: Draft, account: int, asset: int, units: int) -> None:
+    """Lends idle units of the pool against debt shares, rounded up."""
+    pool = pool_account(draft, asset)
+    shares = mul_div_up(units, INDEX_ONE, draft.state.borrow_index(asset))
+    draft.move(debit=pool, credit=account, asset=asset, kind=CASH, units=units)
+    draft.move(debit=pool, credit=account, asset=asset, kind=DEBT, units=shares)
 
 
 def _repay(draft: Draft, account: int, asset: int, *, kind: ledger_pb2.LineKind, index: int) -> None:
@@ -94,7 +100,7 @@ def _refresh_restriction(draft: Draft, account: int) -> None:
     if attributes is None:
         return
     overdrawn = any(kind == OVERDRAFT for _, kind in draft.lines_of(account))
-    restricted = overdrawn or attributes.episode != 0
+    restricted = overdrawn or attributes.episode != 0 or attributes.moving_to != 0
     if restricted != attributes.restricted:
         changed = type(attributes)()
         changed.CopyFrom(attributes)
@@ -147,6 +153,21 @@ def set_off(draft: Draft, account: int, asset: int) -> int:
     draft.move(debit=account, credit=pool, asset=asset, kind=SUPPLY, units=burned)
     draft.move(debit=account, credit=pool, asset=asset, kind=DEBT, units=shares)
     return units
+
+
+def sell_claim(draft: Draft, account: int, asset: int) -> None:
+    """Gives the house's treasury all the account lends to a pool, for what it is worth at the index, rounded down."""
+    treasury, units = house(draft, SystemAccount.TREASURY), claim_units(draft, account, asset)
+    shares = draft.balance(account, asset, SUPPLY)
+    draft.move(debit=account, credit=treasury, asset=asset, kind=SUPPLY, units=shares)
+    draft.move(debit=treasury, credit=account, asset=asset, kind=CASH, units=units)
+
+
+def redeem_house_claims(draft: Draft, asset: int) -> None:
+    """Pays the treasury back, from what is idle, what it has bought of bankrupt lenders."""
+    treasury = house(draft, SystemAccount.TREASURY)
+    if draft.balance(treasury, asset, SUPPLY):
+        redeem(draft, treasury, asset, claim_units(draft, treasury, asset))
 
 
 def supply(draft: Draft, account: int, asset: int, units: int) -> int:

@@ -8,9 +8,10 @@ from ballast.types.v1 import market_pb2
 from libs.common.ids import SystemAccount
 from libs.common.parameters import Instrument
 from libs.common.units import PPM, mul_div_down, mul_div_up
-from services.collateral_management.domain import money, positions
+from services.collateral_management.domain import money, movements, positions
 from services.collateral_management.domain.accounts import owned
 from services.collateral_management.domain.draft import Draft, Refused
+from services.collateral_management.domain.places import at_venue
 from services.collateral_management.domain.state import CASH, LIVE, LOTS, VARIATION
 
 
@@ -161,7 +162,25 @@ def _take_report(draft: Draft, order: journal_pb2.Order, body: commands_pb2.Orde
         draft.alert("unknown_report", account=order.account, detail=f"kind {body.kind} for order {body.order}")
 
 
+def _late_fill(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderReport) -> None:
+    """A trade of an account that has moved since follows it: its order had ended, so nothing waited for the report."""
+    suspense = money.house(draft, SystemAccount.SUSPENSE)
+    first = len(draft.effects)
+    if _post_trade(draft, suspense, order, body) is None:
+        return
+    posted = [each.posting for each in draft.effects[first:] if each.HasField("posting")]
+    lines = [
+        movements.line(suspense, one.asset, one.kind, one.delta) for one in posted if one.account == suspense
+    ]
+    movements.credit(draft, order.account, source=suspense, lines=lines)
+    draft.alert("moved_fill", account=order.account, detail=f"order {order.order} had ended: {_said(body)}")
+
+
 def _fill(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderReport) -> None:
+    attributes = draft.account(order.account)
+    if attributes is not None and attributes.moved_out:
+        _late_fill(draft, order, body)
+        return
     instrument = _post_trade(draft, order.account, order, body)
     if instrument is None:
         return
@@ -194,22 +213,20 @@ def _post_trade(
     traded = body.lots if order.side == market_pb2.SIDE_BUY else -body.lots
     post = _post_option if instrument.is_option else _post_margined if instrument.is_margined else _post_spot
     post(draft, account, instrument, traded=traded, body=body)
-    venue = money.house(draft, SystemAccount.VENUE, order.venue)
-    draft.move(debit=account, credit=venue, asset=instrument.settlement, kind=CASH, units=body.fee_units)
+    at_venue(draft, account, venue=order.venue, asset=instrument.settlement, units=-body.fee_units)
     return instrument
 
 
 def _post_spot(
     draft: Draft, account: int, instrument: Instrument, *, traded: int, body: commands_pb2.OrderReport
 ) -> None:
-    venue = money.house(draft, SystemAccount.VENUE, body.venue)
     base = traded * instrument.base_units_per_lot
     if traded > 0:
         quote = -positions.notional_up(instrument, lots=traded, price=body.price)
     else:
         quote = positions.notional_down(instrument, lots=-traded, price=body.price)
-    draft.move(debit=venue, credit=account, asset=instrument.underlying, kind=CASH, units=base)
-    draft.move(debit=venue, credit=account, asset=instrument.quote, kind=CASH, units=quote)
+    at_venue(draft, account, venue=body.venue, asset=instrument.underlying, units=base)
+    at_venue(draft, account, venue=body.venue, asset=instrument.quote, units=quote)
 
 
 def _post_margined(

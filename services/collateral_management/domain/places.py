@@ -2,7 +2,7 @@
 
 A client's placement at a venue is never negative and never more than the client has: what a client pays there beyond
 it, and what leaves the client's cash, the treasury takes over. So the units at a venue are the sum of placements there,
-the treasury's counted (I14), and the rest of a client's units sits in the vault.
+the treasury's counted (I20), and the rest of a client's units sits in the vault.
 """
 
 from __future__ import annotations
@@ -76,11 +76,11 @@ def impaired(draft: Draft, account: int, *, asset: int, units: int) -> Refused |
 
 
 def check(draft: Draft, account: int) -> None:
-    """Raises InvariantBroken I14 when a client has less than nothing at a venue, or more than it has."""
+    """Raises InvariantBroken I20 when a client has less than nothing at a venue, or more than it has."""
     by_asset: dict[int, int] = {}
     for one in draft.custody.places(account):
-        invariant(one.units >= 0, "I14", f"account {account} has {one.units} at venue {one.venue}")
+        invariant(one.units >= 0, "I20", f"account {account} has {one.units} at venue {one.venue}")
         by_asset[one.asset] = by_asset.get(one.asset, 0) + one.units
     for asset, units in by_asset.items():
         cash = draft.balance(account, asset, CASH) + draft.balance(account, asset, RESERVED)
-        invariant(units <= max(0, cash), "I14", f"account {account} has {units} of {asset} at venues, {cash} in all")
+        invariant(units <= max(0, cash), "I20", f"account {account} has {units} of {asset} at venues, {cash} in all")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
-from libs.common.ids import SystemAccount, entity_of
-from services.collateral_management.domain import money
+from libs.common.ids import SystemAccount, entity_of, partition_of, system_kind
+from services.collateral_management.domain import guards, money, movements
 from services.collateral_management.domain.accounts import known_asset, owned, positive, spendable
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import changed_order
+from services.collateral_management.domain.places import impaired
 from services.collateral_management.domain.state import CASH, RESERVED
 
 DESTINATION_MAX = 256
@@ -20,17 +21,32 @@ def withdraw(draft: Draft, body: commands_pb2.Withdraw, sender: commands_pb2.Pri
     refused = refused or _sibling_in_episode(draft, body.account)
     if refused is None and len(body.destination) > DESTINATION_MAX:
         return Refused(words.REFUSAL_TOO_LARGE, f"expected a destination of at most {DESTINATION_MAX} characters")
+    refused = refused or guards.held_back(draft, asset=body.asset, units=body.units)
     return refused or _reserve(draft, body, to_account=0, destination=body.destination)
 
 
 def transfer(draft: Draft, body: commands_pb2.Transfer, sender: commands_pb2.Principal) -> int | Refused:
     """Reservation id of a transfer to another account of the same entity."""
-    refused = _may_reserve(draft, body, sender) or owned(draft, body.to_account, sender)
+    refused = _may_reserve(draft, body, sender)
+    if refused:
+        return refused
+    if partition_of(body.to_account) != draft.state.partition:
+        return _transfer_away(draft, body)
+    refused = owned(draft, body.to_account, sender)
     if refused:
         return refused
     if entity_of(body.account) != entity_of(body.to_account) or body.account == body.to_account:
         return Refused(words.REFUSAL_OTHER_ENTITY, f"{body.to_account} is no other account of the same entity")
     return _reserve(draft, body, to_account=body.to_account, destination="")
+
+
+def _transfer_away(draft: Draft, body: commands_pb2.Transfer) -> int | Refused:
+    """To an account of the same owner elsewhere: its partition alone knows whether there is one, else it comes back."""
+    refused = movements.reachable(draft, partition_of(body.to_account))
+    if refused is None and (system_kind(body.to_account) is not None or not body.to_account >> 16 & 0xFFFFFFFF):
+        refused = Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"{body.to_account} is no client's account")
+    refused = refused or _sibling_in_episode(draft, body.account)  # it leaves the entity's margin as a withdrawal does
+    return refused or _reserve(draft, body, to_account=body.to_account, destination="")
 
 
 def _may_reserve(
@@ -82,13 +98,30 @@ def end_reservation(draft: Draft, one: journal_pb2.Reservation, *, reason: words
     draft.post(custody, one.asset, RESERVED, one.units)
     if reason is not None:  # back to where it came from
         draft.move(debit=custody, credit=one.account, asset=one.asset, kind=CASH, units=one.units)
+    elif one.to_account and is_inside(draft, one):
+        movements.credit_cash(draft, one.to_account, source=custody, asset=one.asset, units=one.units)
     elif one.to_account:
-        draft.move(debit=custody, credit=one.to_account, asset=one.asset, kind=CASH, units=one.units)
+        _send_away(draft, one, custody)
     ended = journal_pb2.Reservation()
     ended.CopyFrom(one)
     ended.state = words.RESERVATION_STATE_SETTLED if reason is None else words.RESERVATION_STATE_VOIDED
     ended.reason = reason or words.REFUSAL_UNSPECIFIED
     draft.note(journal_pb2.Effect(reservation=ended))
+
+
+def is_inside(draft: Draft, one: journal_pb2.Reservation) -> bool:
+    """Whether its units stay with the entity: a transfer to another of its accounts."""
+    return bool(one.to_account) and partition_of(one.to_account) == draft.state.partition
+
+
+def _send_away(draft: Draft, one: journal_pb2.Reservation, custody: int) -> None:
+    attributes = draft.account(one.account)
+    out = movement_pb2.Movement(
+        to_partition=partition_of(one.to_account), kind=words.MOVEMENT_KIND_TRANSFER, account=one.account,
+        to_account=one.to_account, owner=attributes.owner if attributes else "",
+        lines=[movements.line(custody, one.asset, CASH, one.units)],
+    )  # fmt: skip
+    movements.send(draft, out)
 
 
 def verdict(draft: Draft, body: commands_pb2.Verdict, _: commands_pb2.Principal) -> int | Refused:
@@ -121,12 +154,27 @@ def verdict(draft: Draft, body: commands_pb2.Verdict, _: commands_pb2.Principal)
     attributes = draft.account(reservation.account)
     if body.settle and attributes is not None and attributes.restricted:
         return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {reservation.account} is restricted")
-    if body.settle and not reservation.to_account:
+    if body.settle and not is_inside(draft, reservation):
         refused = _sibling_in_episode(draft, reservation.account)
         if refused:
             return refused
+    held = _held_back(draft, reservation) if body.settle else None
+    if held is not None:  # not refused: risk would ask again at every mark, for as long as the gate is closed
+        end_reservation(draft, reservation, reason=held.reason)
+        guards.note_held_back(draft, reservation, held)
+        return reservation.reservation
+    if body.settle and not reservation.to_account:
+        guards.count_outflow(draft, asset=reservation.asset, units=reservation.units)
     end_reservation(draft, reservation, reason=None if body.settle else body.reason)
     return reservation.reservation
+
+
+def _held_back(draft: Draft, one: journal_pb2.Reservation) -> Refused | None:
+    """Why a withdrawal or transfer that risk has let go may not leave now."""
+    refused = impaired(draft, one.account, asset=one.asset, units=0)
+    if refused is None and not one.to_account:
+        refused = guards.held_back(draft, asset=one.asset, units=one.units)
+    return refused
 
 
 def _may_decide(draft: Draft, body: commands_pb2.Verdict, *, reserved_sequence: int) -> Refused | None:

@@ -13,6 +13,8 @@ from libs.common.accounts import Attributes, Lines
 from libs.common.book import Fingerprint, fold_account, fold_posting
 from libs.common.ids import entity_of, system_kind
 from libs.common.units import INDEX_ONE
+from services.collateral_management.domain.custody import EFFECTS as CUSTODY_EFFECTS
+from services.collateral_management.domain.custody import Custody
 
 Line = tuple[int, int, int]  # account, asset or instrument, LineKind
 
@@ -142,6 +144,7 @@ class State:
         self.pool_holds: dict[int, int] = {}  # asset -> tick before which nothing leaves the pool
         self.aliases: dict[int, int] = {}  # account id before it moved here -> id now
         self.windows: dict[str, tuple[int, int]] = {}  # client -> (window of run time, commands in it)
+        self.custody = Custody()
         self.sessions: dict[str, OrderedDict[bytes, Session]] = {}  # by principal, least recently used first
         self.client_keys: dict[str, OrderedDict[str, RememberedKey]] = {}
         self._lines = Lines()
@@ -242,6 +245,8 @@ class State:
 
     def _apply_transit(self, effect: journal_pb2.Effect) -> None:
         match effect.WhichOneof("effect"):
+            case which if which in CUSTODY_EFFECTS:
+                self.custody.apply(effect)
             case "movement":
                 moved = effect.movement
                 if moved.arrived:

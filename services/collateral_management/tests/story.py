@@ -15,7 +15,7 @@ from libs.common.parameters import Parameters
 from libs.common.units import INDEX_ONE, SECOND_NS
 from services.collateral_management.domain.draft import Context
 from services.collateral_management.domain.ledger import fold, handle
-from services.collateral_management.domain.state import CASH, DEBT, LOSS, LOTS, SUPPLY, VARIATION, State
+from services.collateral_management.domain.state import CASH, DEBT, LOSS, LOTS, QUOTA, SUPPLY, VARIATION, State
 
 USD, BTC, ETH, LTC = 1, 2, 3, 4
 BTC_SPOT, BTC_PERP, BTC_INVERSE = 1, 11, 21
@@ -34,8 +34,20 @@ SERVICES = {
     "set_index": "interest_accrual",
     "set_funding": "interest_accrual",
     "settle_variation": "interest_accrual",
+    "arrive": "collateral_management",
+    "confirm_movements": "collateral_management",
+    "move_quota": "interest_accrual",
 }
 
+
+ROLES = {
+    "confirm_deposit": ("custodian", words.ROLE_CUSTODIAN),
+    "move_location": ("custodian", words.ROLE_CUSTODIAN),
+    "set_gate": ("operator", words.ROLE_OPERATOR),
+    "sweep_lendable": ("operator", words.ROLE_OPERATOR),
+    "impair_venue": ("operator", words.ROLE_OPERATOR),
+    "move_capital": ("operator", words.ROLE_OPERATOR),
+}
 
 class Story:
     """Each call is one frame with one command; every outcome is kept, and every frame judged by I1 and I2."""
@@ -48,6 +60,7 @@ class Story:
         self.control_sequence = 1
         self.now_ns = int(parameters.genesis_ns)
         self.marks_alive = True
+        self.outage_at_ns = 0
         self.outcomes: list[journal_pb2.Outcome] = []
         self.frames: list[journal_pb2.JournalBody] = []
         self.contexts: list[Context] = []
@@ -58,7 +71,7 @@ class Story:
     def send(self, *commands: commands_pb2.Command) -> journal_pb2.Outcome:
         """Outcome of a whole command, or of the last of several in one frame."""
         self.sequence += 1
-        context = Context(self.parameters, self.sequence, self.now_ns, self.control_sequence, self.marks_alive)
+        context = Context(self.parameters, self.sequence, self.now_ns, self.control_sequence, self.marks_alive, self.outage_at_ns)
         body = journal_pb2.JournalBody()
         for command in commands:
             left_over = {pool.asset: pool_left_over(self.state, pool.asset) for pool in self.parameters.pools}
@@ -99,15 +112,23 @@ class Story:
         assert (book.reservations, book.episodes) == (self.state.reservations, self.state.episodes)
         assert (book.pools, book.streams) == (self.state.pools, self.state.streams)
         assert book.venue_epochs == self.state.venue_epochs
+        assert (book.movements, book.transit) == (self.state.movements, self.state.transit)
+        assert (book.moves, book.quota_moves) == (self.state.moves, self.state.quota_moves)
+        assert (book.asks, book.pool_holds) == (self.state.asks, self.state.pool_holds)
+        for part in ("gate", "outflows", "terms", "places", "impairments"):
+            assert getattr(book.custody, part) == getattr(self.state.custody, part)
         assert {key: one.tick for key, one in book.settlements.items()} == self.state.settlement_tick
         assert {key: one.tick for key, one in book.funding.items()} == self.state.funding_tick
         assert set(line_sums(self.state).values()) <= {0}, "I1"
 
     def command(self, name: str, *, sender: str = "alice", **fields: Any) -> commands_pb2.Command:
         """A command with the next key of its sender's stream; a service's command is sent by that service."""
-        command = commands_pb2.Command(**{name: getattr(commands_pb2, _message(name))(**fields)})
-        if name == "confirm_deposit":
-            command.principal.id, command.principal.role = "custodian", words.ROLE_CUSTODIAN
+        command = commands_pb2.Command()
+        body = getattr(command, name)
+        body.SetInParent()
+        body.MergeFrom(type(body)(**fields))
+        if name in ROLES:
+            command.principal.id, command.principal.role = ROLES[name]
         elif name in SERVICES:
             command.principal.id, command.principal.role = SERVICES[name], words.ROLE_SERVICE
         else:
@@ -232,7 +253,7 @@ class Story:
 
     def episode(self, account: int) -> int:
         """Id of a new episode of the account."""
-        opened = self.do("open_episode", account=account, equity=-1, maintenance_margin=1, citation=self.cite())
+        opened = self.do("open_episode", account=account, equity=0, maintenance_margin=1, citation=self.cite())
         assert not opened.refusal, opened.detail
         return opened.subject
 
@@ -260,10 +281,6 @@ class Story:
         self.now_ns += int(seconds * SECOND_NS)
 
 
-def _message(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
-
-
 def alerts(outcome: journal_pb2.Outcome) -> list[str]:
     """Names of the alerts that an outcome raises."""
     return [effect.alert.name for effect in outcome.effects if effect.HasField("alert")]
@@ -289,7 +306,8 @@ def content(state: State) -> dict[str, object]:
 def pool_left_over(state: State, asset: int) -> int:
     """What a pool's shard holds beyond its lenders' claims, 10^-15 units, exact (I2)."""
     pool = system_account(SystemAccount.POOL, partition=state.partition, index=asset)
-    cash, loss = state.line(pool, asset, CASH)[0], state.line(pool, asset, LOSS)[0]
+    cash = state.line(pool, asset, CASH)[0] + state.line(pool, asset, QUOTA)[0]
+    loss = state.line(pool, asset, LOSS)[0]
     debt, supply = -state.line(pool, asset, DEBT)[0], -state.line(pool, asset, SUPPLY)[0]
     return (cash + loss) * INDEX_ONE + debt * state.borrow_index(asset) - supply * state.supply_index(asset)
 

@@ -12,7 +12,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import market_pb2
 from libs.common.ids import SystemAccount, account_id, system_account
 from libs.common.units import INDEX_ONE
-from services.collateral_management.domain.ledger import HANDLERS
+from services.collateral_management.domain.ledger import HANDLERS, ROLES
 from services.collateral_management.domain.state import CASH, RESERVED, SUPPLY
 from services.collateral_management.tests.ladders import climb
 from services.collateral_management.tests.story import (
@@ -37,6 +37,7 @@ OVERDRAWN = 1_000_000 * DOLLAR
 SENDERS = [
     ("client", words.ROLE_CLIENT),
     ("custodian", words.ROLE_CUSTODIAN),
+    ("operator", words.ROLE_OPERATOR),
     *((name, words.ROLE_SERVICE) for name in sorted({one for _, who in HANDLERS.values() for one in who})),
     ("risk_evaluation", words.ROLE_UNSPECIFIED),
     ("risk_evaluation", words.ROLE_CLIENT),
@@ -57,8 +58,8 @@ def test_only_its_own_sender_may_send_a_command(story: Story, name: str) -> None
         command = story.command(name)
         command.principal.id, command.principal.role = sender, role
         command.session.session, command.session.n = b"x" * 16, len(story.frames) + 1
-        is_own = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian"}.get(role) in allowed
-        is_own |= role == words.ROLE_SERVICE and sender in allowed and sender not in ("client", "custodian")
+        is_own = ROLES.get(role) in allowed
+        is_own |= role == words.ROLE_SERVICE and sender in allowed and sender not in ROLES.values()
         refused = story.send(command).refusal == words.REFUSAL_NOT_AUTHORISED
         # An empty command of the right sender may be refused for the same reason, by its owner's name.
         assert refused is not is_own or (is_own and name == "open_account"), (sender, role)

@@ -6,6 +6,7 @@ Story itself judges every command by I1 and I2 and every frame by its fingerprin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ from services.collateral_management.tests.story import (
     COIN,
     DOLLAR,
     NORTH,
+    PARAMETERS,
     SELL,
     USD,
     Story,
@@ -47,7 +49,7 @@ class Crowd:
     """Two entities, a lender and all the services, driven by numbers."""
 
     def __init__(self) -> None:
-        self.story = Story()
+        self.story = Story(replace(PARAMETERS, partitions=1))
         self.lender = self.story.lend(usd=2_000, btc=1)
         self.story.fund(SystemAccount.INSURANCE, usd=50)
         first = self.story.account(usd=500)
@@ -130,12 +132,12 @@ class Crowd:
             tick = state.pools[asset].tick + 1 if asset in state.pools else 1
             index = state.borrow_index(asset)
             self.do(
-                "set_index", asset=asset, tick=tick, home_sequence=1, borrow_index=index + index * b // 10**8,
+                "set_index", asset=asset, tick=tick, borrow_index=index + index * b // 10**8,
                 supply_index=state.supply_index(asset), overdraft_index=state.overdraft_index(asset) + b,
             )  # fmt: skip
         elif what == "fund":
             paid = (b - 500_000).to_bytes(16, "big", signed=True)
-            self.do("set_funding", instrument=instrument, home_sequence=1, run_time_ns=self.story.now_ns,
+            self.do("set_funding", instrument=instrument, run_time_ns=self.story.now_ns,
                     tick=state.funding_tick.get(instrument, 0) + 1, cumulative_funding=paid)  # fmt: skip
         else:
             tick = state.settlement_tick.get(instrument, 0) + 1

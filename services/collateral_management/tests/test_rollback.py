@@ -19,7 +19,7 @@ HUGE = 2**62
 def held(story: Story) -> dict[str, object]:
     """Everything but what keys remember."""
     found = content(story.state)
-    for name in ("sessions", "client_keys", "streams"):
+    for name in ("sessions", "client_keys", "streams", "windows"):
         del found[name]
     return {name: repr(value) for name, value in found.items()}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 
 from ballast.events.v1 import journal_pb2
@@ -17,12 +20,14 @@ from services.collateral_management.tests.story import (
     BUY,
     COIN,
     DOLLAR,
+    PARAMETERS,
     SELL,
     USD,
     Story,
     pool_left_over,
     step_order,
 )
+from services.collateral_management.tests.town import Town
 
 FIRST, FUND, SECOND, LENDERS = (
     words.WATERFALL_STEP_FIRST_LOSS,
@@ -30,6 +35,14 @@ FIRST, FUND, SECOND, LENDERS = (
     words.WATERFALL_STEP_SECOND_CAPITAL,
     words.WATERFALL_STEP_WRITE_OFF,
 )
+
+
+@pytest.fixture
+def story() -> Iterator[Story]:
+    """A ledger of one partition: there is no capital elsewhere."""
+    told = Story(replace(PARAMETERS, partitions=1))
+    yield told
+    told.verify()
 
 
 def indebted(story: Story, owed: int) -> tuple[int, int]:
@@ -203,17 +216,35 @@ def test_claims_come_back_before_the_waterfall_runs(story: Story) -> None:
     # the account owes coins, its claim is not idle
     story.trade(account, BUY, 1, 1_500_000, instrument=21)
     episode = story.episode(account)
-    story.step(account, episode, step_order(SELL, 1, 1_500_000, instrument=21))
-    [order] = [one.order for one in story.state.orders_of(account)]
+    [order] = story.step(account, episode, step_order(SELL, 1, 1_500_000, instrument=21))
     story.fill(order, 1, 1_500_000, fee=50_000)
     assert story.balance(account, BTC, OVERDRAFT) > 0
-    waits = story.do("resolve_shortfall", account=account, episode=episode)
-    assert waits.refusal == words.REFUSAL_ASSETS_LEFT
     story.do("confirm_deposit", account=borrower, asset=USD, units=140 * DOLLAR)
     back = story.do("resolve_shortfall", account=account, episode=episode)
     assert (back.refusal, taken(back)) == (0, [])
     assert (story.balance(account, USD), story.balance(account, USD, SUPPLY)) == (40 * DOLLAR, 0)
     assert story.balance(lender, USD, SUPPLY) == 100 * DOLLAR
+
+
+def test_the_house_buys_a_bankrupt_lender_s_claim_on_a_pool_with_nothing_idle(story: Story) -> None:
+    story.lend(usd=100)
+    account = story.account(usd=40)
+    story.do("supply", account=account, asset=USD, units=40 * DOLLAR)
+    story.trade(story.account(btc=1), BUY, 1, 100, fee=140 * DOLLAR)
+    story.trade(account, BUY, 1, 1_500_000, instrument=21)
+    episode = story.episode(account)
+    [order] = story.step(account, episode, step_order(SELL, 1, 1_500_000, instrument=21))
+    story.fill(order, 1, 1_500_000, fee=50_000)
+    treasury = story.house(SystemAccount.TREASURY)
+    sold = story.do("resolve_shortfall", account=account, episode=episode)
+    assert (sold.refusal, taken(sold)) == (0, [])
+    assert (story.balance(account, USD), story.balance(account, USD, SUPPLY)) == (40 * DOLLAR, 0)
+    held = story.balance(treasury, USD, SUPPLY), story.balance(treasury, USD)
+    other = story.account("bob", usd=60)
+    story.do("supply", sender="bob", account=other, asset=USD, units=60 * DOLLAR)
+    assert held == (40 * DOLLAR, -40 * DOLLAR)
+    assert (story.balance(treasury, USD, SUPPLY), story.balance(treasury, USD)) == (0, 0)
+    assert story.balance(story.house(SystemAccount.POOL, USD), USD) == 20 * DOLLAR
 
 
 def test_worthless_shares_are_taken_by_the_pool() -> None:
@@ -227,8 +258,8 @@ def test_worthless_shares_are_taken_by_the_pool() -> None:
     home.verify()
 
 
-def test_lenders_bear_a_write_off_at_the_next_tick_and_never_twice() -> None:
-    home = Story(partition=1)
+def test_lenders_bear_a_write_off_at_the_next_tick_and_never_twice(story: Story) -> None:
+    home = story
     lender = home.lend(usd=1_000)
     account, episode = indebted(home, 100)
     pool = home.house(SystemAccount.POOL, USD)
@@ -236,6 +267,8 @@ def test_lenders_bear_a_write_off_at_the_next_tick_and_never_twice() -> None:
     assert home.balance(pool, USD, LOSS) == 100 * DOLLAR
     assert pool_left_over(home.state, USD) == 0
     fallen = INDEX_ONE * 9 // 10
+    early = home.do("redeem", sender="lender", account=lender, asset=USD, units=0)
+    assert early.refusal == words.REFUSAL_INDEX_BEHIND  # nobody leaves the loss to the others
     assert home.tick(USD, supply_index=fallen).refusal == words.REFUSAL_INDEX_OUT_OF_BOUNDS
     assert not home.tick(USD, supply_index=fallen, write_off_units=100 * DOLLAR).refusal
     assert home.balance(pool, USD, LOSS) == 0
@@ -246,10 +279,14 @@ def test_lenders_bear_a_write_off_at_the_next_tick_and_never_twice() -> None:
     home.verify()
 
 
-def test_a_relay_of_a_write_off_posts_nothing(story: Story) -> None:
+def test_a_relay_of_a_write_off_posts_nothing() -> None:
+    town = Town(2)
+    story = town[0]
     story.lend(usd=1_000)
     account, episode = indebted(story, 100)
-    resolve(story, account, episode)
+    story.do("resolve_shortfall", account=account, episode=episode)
+    town.relay()
+    assert story.state.lines_of(account) == []
     assert not story.tick(USD, supply_index=INDEX_ONE * 9 // 10).refusal
     assert story.balance(story.house(SystemAccount.POOL, USD), USD, LOSS) == 100 * DOLLAR
 

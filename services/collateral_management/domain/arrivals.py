@@ -1,0 +1,75 @@
+"""What another partition has sent: a fact, never refused. What nobody here can take goes back, or to suspense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
+from ballast.types.v1 import ledger_pb2 as words
+from libs.common.ids import SystemAccount, system_kind
+from services.collateral_management.domain import capital, money, movements, moving, quotas
+from services.collateral_management.domain.draft import Draft, Refused
+
+Arrived = movement_pb2.Movement
+
+
+def arrive(draft: Draft, body: commands_pb2.Arrive, _: commands_pb2.Principal) -> int | Refused:
+    """Transfer sequence of the movement that is taken in."""
+    one = body.movement
+    take = ARRIVALS.get(one.kind)
+    if take is None or one.to_partition != draft.state.partition:
+        return Refused(words.REFUSAL_UNKNOWN_MOVEMENT, f"kind {one.kind} for partition {one.to_partition}")
+    take(draft, one)
+    return one.sequence
+
+
+def _transfer(draft: Draft, one: Arrived) -> None:
+    account = draft.state.aliases.get(one.to_account, one.to_account)
+    attributes = draft.account(account)
+    if attributes is not None and attributes.owner == one.owner:
+        movements.credit(draft, account, source=movements.in_transit(draft, one.from_partition), lines=one.lines)
+        return
+    suspense = money.house(draft, SystemAccount.SUSPENSE)
+    movements.land(draft, one, suspense)
+    draft.alert("transfer_returned", account=0, detail=f"no account {one.to_account} of {one.owner!r} lives here")
+    back = movement_pb2.Movement(
+        to_partition=one.from_partition, kind=words.MOVEMENT_KIND_RETURN, account=one.to_account,
+        to_account=one.account, owner=one.owner,
+        lines=[movements.line(suspense, each.asset, each.kind, each.units) for each in one.lines],
+    )  # fmt: skip
+    movements.send(draft, back)
+
+
+def _return(draft: Draft, one: Arrived) -> None:
+    account = draft.state.aliases.get(one.to_account, one.to_account)
+    attributes = draft.account(account)
+    if attributes is not None and attributes.owner == one.owner:
+        movements.credit(draft, account, source=movements.in_transit(draft, one.from_partition), lines=one.lines)
+        return
+    movements.land(draft, one, money.house(draft, SystemAccount.SUSPENSE))  # it does not go to and fro for ever
+    draft.alert("fact_in_suspense", account=0, detail=f"a transfer comes back for {one.to_account}, who is not here")
+
+
+def _capital(draft: Draft, one: Arrived) -> None:
+    kind = system_kind(one.account)
+    home = SystemAccount.SUSPENSE if kind is None else kind
+    movements.land(draft, one, money.house(draft, home))
+
+
+def _loss_notice(draft: Draft, one: Arrived) -> None:
+    for each in one.wanted:
+        if one.tick > draft.state.pool_holds.get(each.asset, 0):
+            draft.note(journal_pb2.Effect(pool_hold=journal_pb2.PoolHold(asset=each.asset, until_tick=one.tick)))
+
+
+ARRIVALS: Mapping[int, Callable[[Draft, Arrived], None]] = {
+    words.MOVEMENT_KIND_TRANSFER: _transfer,
+    words.MOVEMENT_KIND_RETURN: _return,
+    words.MOVEMENT_KIND_ENTITY: moving.enter,
+    words.MOVEMENT_KIND_RECEIPT: moving.take_receipt,
+    words.MOVEMENT_KIND_QUOTA: quotas.take,
+    words.MOVEMENT_KIND_CAPITAL: _capital,
+    words.MOVEMENT_KIND_CAPITAL_ASK: capital.answer,
+    words.MOVEMENT_KIND_CAPITAL_GRANT: capital.take_grant,
+    words.MOVEMENT_KIND_LOSS_NOTICE: _loss_notice,
+}
