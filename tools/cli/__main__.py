@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from libs.common.ids import account_id
-from tools.cli import dry_run, explain, recompute
+from tools.cli import dry_run, explain, ledger, recompute
 from tools.cli.screen import EXIT_CANNOT
 
 Run = Callable[[argparse.Namespace], int]
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--worst", type=_count, default=10, metavar="N", help="name the N that fare worst (default: 10)")
     _asks(one)
     one.set_defaults(run=dry_run.run)
+    ledger.add(subjects, account)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""Audit of the ledger from its journal alone: verification, balances at any moment, statements."""
