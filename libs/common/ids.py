@@ -34,6 +34,9 @@ class SystemAccount(IntEnum):
     IN_TRANSIT = 11  # what is on its way to or from another partition, by that partition
 
 
+_SYSTEM_KINDS = {int(kind): kind for kind in SystemAccount}
+
+
 def account_id(*, partition: int, entity: int, sub: int) -> AccountId:
     """Account id of a client's sub-account. Raises ValueError when a part does not fit."""
     if not (0 <= partition < PARTITIONS_MAX and 0 < entity < 1 << 32 and 0 <= sub < SUBACCOUNTS_MAX):
@@ -52,8 +55,7 @@ def system_kind(account: int) -> SystemAccount | None:
     """Kind of a house account, None for a client's account or an impossible id."""
     if account >> 16 & 0xFFFFFFFF:
         return None
-    kind = account >> _SYSTEM_INDEX_BITS & 0x1F
-    return SystemAccount(kind) if kind in SystemAccount._value2member_map_ else None
+    return _SYSTEM_KINDS.get(account >> _SYSTEM_INDEX_BITS & 0x1F)
 
 
 def system_index(account: int) -> int:

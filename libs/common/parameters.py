@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from libs.common.ids import AssetId, InstrumentId, VenueId
@@ -340,18 +340,29 @@ class Parameters:
     genesis_ns: UnixNs  # run time before which nothing happens
     guards: GuardRules = GuardRules()
 
+    _assets: dict[int, Asset] = field(init=False, repr=False, compare=False)
+    _instruments: dict[int, Instrument] = field(init=False, repr=False, compare=False)
+    _venues: dict[int, Venue] = field(init=False, repr=False, compare=False)
+    _pools: dict[int, Pool] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_assets", {one.id: one for one in self.assets})
+        object.__setattr__(self, "_instruments", {one.id: one for one in self.instruments})
+        object.__setattr__(self, "_venues", {one.id: one for one in self.venues})
+        object.__setattr__(self, "_pools", {one.asset: one for one in self.pools})
+
     def asset(self, asset: int) -> Asset | None:
         """The asset of this id."""
-        return next((one for one in self.assets if one.id == asset), None)
+        return self._assets.get(asset)
 
     def instrument(self, instrument: int) -> Instrument | None:
         """The instrument of this id."""
-        return next((one for one in self.instruments if one.id == instrument), None)
+        return self._instruments.get(instrument)
 
     def venue(self, venue: int) -> Venue | None:
         """The venue of this id."""
-        return next((one for one in self.venues if one.id == venue), None)
+        return self._venues.get(venue)
 
     def pool(self, asset: int) -> Pool | None:
         """The pool of this asset."""
-        return next((one for one in self.pools if one.asset == asset), None)
+        return self._pools.get(asset)

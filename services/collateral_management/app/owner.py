@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter as Counts
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,6 +35,8 @@ _LOG = logging.getLogger("ballast.ledger")
 FRAME_COMMANDS_MAX = 512
 FRAME_BYTES_MAX = 1024 * 1024  # a frame is closed at the command that passes this; one command's effects fit above it
 POLL_SECONDS = 0.25
+_OUTCOMES_TAG = b"\x0a"  # field 1 of JournalBody, length-delimited
+_ONE_BYTE = [bytes((byte,)) for byte in range(256)]
 RECLAIM_SECONDS = 3_600.0
 ALERTS = (
     "fact_in_suspense", "gate_closed", "impossible_fill", "late_report", "link_refused", "moved_fill", "off_limit",
@@ -256,9 +259,6 @@ class PartitionOwner:
             if effect.HasField("alert"):
                 self._shown.alerts.labels(effect.alert.name).inc()
                 _LOG.warning("alert raised", extra={"alert": effect.alert.name, "detail": effect.alert.detail})
-        self._shown.commands.labels(outcome.command).inc()
-        if outcome.refusal:
-            self._shown.refused.labels(outcome.command).inc()
         frame.add(outcome, at=at)
 
     def _trace(
@@ -274,16 +274,23 @@ class PartitionOwner:
 
     async def _append(self, frame: _Frame) -> None:
         context = frame.opened()
-        body = journal_pb2.JournalBody(outcomes=frame.outcomes, fingerprint=self._state.fingerprint)
+        body = frame.body(fingerprint=self._state.fingerprint)
+        self._count(frame.outcomes)
         self._built_at[context.sequence] = time.monotonic()
         await self._journal.append(
-            body.SerializeToString(),
+            body,
             input_offset=frame.at[0],
             input_index=frame.at[1],
             run_time_ns=context.now_ns,
             control_sequence=context.control_sequence,
             headers=dict(headers(wall_ns=time.time_ns(), trace=pack(frame.traces) if frame.traces else None)),
         )
+
+    def _count(self, outcomes: list[journal_pb2.Outcome]) -> None:
+        for command, count in Counts(outcome.command for outcome in outcomes).items():
+            self._shown.commands.labels(command).inc(count)
+        for command, count in Counts(outcome.command for outcome in outcomes if outcome.refusal).items():
+            self._shown.refused.labels(command).inc(count)
 
     def _fold(self, accepted: AcceptedFrame) -> None:
         body = journal_pb2.JournalBody.FromString(accepted.body)
@@ -310,10 +317,16 @@ class PartitionOwner:
         self._shown.sequence.labels(self.partition).set(accepted.sequence)
 
 
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return _ONE_BYTE[number]
+    return _ONE_BYTE[number & 0x7F | 0x80] + _varint(number >> 7)
+
+
 class _Frame:
     """A frame being filled."""
 
-    __slots__ = ("at", "context", "outcomes", "size", "traces")
+    __slots__ = ("_encoded", "at", "context", "outcomes", "size", "traces")
 
     def __init__(self) -> None:
         self.outcomes: list[journal_pb2.Outcome] = []
@@ -321,6 +334,7 @@ class _Frame:
         self.at = (-1, 0)
         self.traces: dict[int, Trace] = {}
         self.context: Context | None = None
+        self._encoded: list[bytes] = []
 
     def opened(self) -> Context:
         """The context of all its commands."""
@@ -330,9 +344,16 @@ class _Frame:
 
     def add(self, outcome: journal_pb2.Outcome, *, at: tuple[int, int]) -> None:
         """Takes an outcome in."""
+        encoded = outcome.SerializeToString()
+        self._encoded.append(_OUTCOMES_TAG + _varint(len(encoded)) + encoded)
         self.outcomes.append(outcome)
-        self.size += outcome.ByteSize()
+        self.size += len(encoded)
         self.at = at
+
+    def body(self, *, fingerprint: bytes) -> bytes:
+        """The encoded JournalBody: the same bytes as of the message, without a copy of each outcome in it."""
+        self._encoded.append(journal_pb2.JournalBody(fingerprint=fingerprint).SerializeToString())
+        return b"".join(self._encoded)
 
 
 __all__ = ["AcceptedBooks", "Gauges", "LostOwnership", "PartitionOwner", "gauges"]

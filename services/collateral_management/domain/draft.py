@@ -14,6 +14,8 @@ from libs.common.units import INDEX_ONE, INT63
 from services.collateral_management.domain.custody import DraftedCustody
 from services.collateral_management.domain.state import CASH, DEBT, LOSS, QUOTA, SERIAL_MASK, SUPPLY, Line, State
 
+POSTING_BYTES_MAX = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -51,7 +53,9 @@ class Draft:
         self.context = context
         self.effects: list[journal_pb2.Effect] = []
         self.custody = DraftedCustody(state.custody, self.effects)
+        self._postings = 0  # of the effects
         self._lines: dict[Line, tuple[int, int]] = {}
+        self._sums: dict[tuple[int, int], int] = {}  # (asset, kind) -> sum of what was posted
         self._of_account: dict[int, set[tuple[int, int]]] = {}  # (asset, kind) that this command has moved
         self._orders: dict[int, journal_pb2.Order] = {}
         self._accounts: dict[int, journal_pb2.Account] = {}
@@ -120,6 +124,16 @@ class Draft:
         """Accounts with a line that this command has moved, in order."""
         return list(self._of_account)
 
+    @property
+    def bytes_max(self) -> int:
+        """Bound of the effects' encoded size."""
+        return POSTING_BYTES_MAX * self._postings + sum([effect.ByteSize() for effect in self._no_postings()])
+
+    def _no_postings(self) -> list[journal_pb2.Effect]:
+        if len(self.effects) == self._postings:
+            return []
+        return [effect for effect in self.effects if not effect.HasField("posting")]
+
     # writing
 
     def new_id(self) -> int:
@@ -134,20 +148,26 @@ class Draft:
         if not delta:
             return
         line: Line = (account, asset, kind)
-        balance, version = self._lines.get(line) or self.state.line(*line)
-        balance, version = balance + delta, version + 1
+        held, version = self._lines.get(line) or self.state.line(account, asset, kind)
+        balance = held + delta
         if not -INT63 < balance < INT63:
             raise OverflowError(f"line {line} would hold {balance}")
-        self._lines[line] = (balance, version)
-        self._of_account.setdefault(account, set()).add((asset, kind))
-        if kind == ledger_pb2.LINE_KIND_CASH:
-            self._touched.setdefault((account, asset))
+        self._lines[line] = (balance, version + 1)
+        what = (asset, kind)
+        self._sums[what] = self._sums.get(what, 0) + delta
+        if (lines := self._of_account.get(account)) is None:
+            lines = self._of_account[account] = set()
+        lines.add(what)
+        if kind == CASH:
+            self._touched[account, asset] = None
         if system_kind(account) is SystemAccount.POOL:
             self._pools.add(asset)
-        posting = journal_pb2.Posting(
-            account=account, asset=asset, kind=kind, delta=delta, balance=balance, version=version
-        )
-        self.effects.append(journal_pb2.Effect(posting=posting))
+        effect = journal_pb2.Effect()
+        posting = effect.posting  # filled where it stands: a posting of its own would be copied
+        posting.account, posting.asset, posting.kind = account, asset, kind
+        posting.delta, posting.balance, posting.version = delta, balance, version + 1
+        self.effects.append(effect)
+        self._postings += 1
 
     def move(self, *, debit: int, credit: int, asset: int, kind: ledger_pb2.LineKind, units: int) -> None:
         """Takes units from one account's line and gives them to another's."""
@@ -185,7 +205,7 @@ class Draft:
         self.effects.append(journal_pb2.Effect(capital_ask=one))
 
     def note(self, effect: journal_pb2.Effect) -> None:
-        """Adds an effect that no later part of the command reads."""
+        """Adds an effect that no later part of the command reads; a posting is made by `post` only."""
         self.effects.append(effect)
 
     def alert(self, name: str, *, account: int, detail: str) -> None:
@@ -197,17 +217,17 @@ class Draft:
 
         Raises: InvariantBroken I1 when the postings do not cancel, I2 when a pool lends what it has not or loses value.
         """
-        sums: dict[tuple[int, int], int] = {}
-        for effect in self.effects:
-            if effect.HasField("posting"):
-                key: tuple[int, int] = (effect.posting.asset, effect.posting.kind)
-                sums[key] = sums.get(key, 0) + effect.posting.delta
-        for key, total in sums.items():
-            invariant(total == 0, "I1", f"postings of {key} sum to {total}")
-        if self._pools and not any(effect.HasField("pool_index") for effect in self.effects):
+        for key, total in self._sums.items():
+            if total:
+                invariant(False, "I1", f"postings of {key} sum to {total}")
+        others = self._no_postings()
+        if self._pools and not any(effect.HasField("pool_index") for effect in others):
             for asset in self._pools:
                 self._check_pool(asset)
-        apply_all(self.state, self.effects)
+        for (account, asset, kind), value in self._lines.items():
+            self.state.put_line(account, asset, kind, value)
+        for effect in others:
+            self.state.apply(effect)
 
     def _check_pool(self, asset: int) -> None:
         """What a pool holds beyond its lenders' claims, exact in 10^-15 units, may only grow, by roundings."""

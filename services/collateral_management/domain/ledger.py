@@ -80,9 +80,21 @@ DETAIL_MAX = 300
 def handle(state: State, command: commands_pb2.Command, context: Context) -> journal_pb2.Outcome:
     """Outcome of a command; the state has moved when, and only when, it carries effects."""
     name = command.WhichOneof("body") or ""
-    outcome = journal_pb2.Outcome(command=name, principal=command.principal, request_hash=request_hash(command))
-    _copy_key(command, outcome)
-    early = _seen_before(state, command, outcome.request_hash, context) or _too_many(state, command, context)
+    digest = request_hash(command)
+    outcome = journal_pb2.Outcome(command=name, principal=command.principal, request_hash=digest)
+    key = command.WhichOneof("key")
+    if key == "session":
+        outcome.session.CopyFrom(command.session)
+        early = _seen_on_session(state, command, digest)
+    elif key == "client":
+        outcome.client.CopyFrom(command.client)
+        early = _seen_key(state, command, digest, context)
+    elif key == "fact":
+        outcome.fact.CopyFrom(command.fact)
+        early = _seen_fact(state, command.fact)
+    else:
+        early = (words.REFUSAL_KEY_EXPIRED, "expected a key", 0, False)
+    early = early or _too_many(state, command, context)
     if early is not None:
         outcome.refusal, outcome.detail, outcome.subject, outcome.repeated = early
         return outcome
@@ -142,9 +154,11 @@ def _may_send(state: State, command: commands_pb2.Command, name: str) -> Refused
 
 
 def _small_enough(draft: Draft) -> Refused | None:
-    size = sum(effect.ByteSize() for effect in draft.effects)
+    size = draft.bytes_max
     if size > EFFECTS_BYTES_MAX:
-        return Refused(words.REFUSAL_TOO_LARGE, f"expected effects of at most {EFFECTS_BYTES_MAX} bytes, was {size}")
+        return Refused(
+            words.REFUSAL_TOO_LARGE, f"expected at most {EFFECTS_BYTES_MAX} bytes of effects, was up to {size}"
+        )
     return None
 
 
@@ -167,35 +181,20 @@ def _park(
 
 
 def request_hash(command: commands_pb2.Command) -> bytes:
-    """16 bytes that tell one request from another under the same key."""
-    bare = commands_pb2.Command()
-    bare.CopyFrom(command)
-    bare.ClearField("key")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()[:16]
+    """16 bytes that tell one request from another under the same key: SHA-256 over all but the key."""
+    content = command.SerializeToString(deterministic=True)
+    key = command.WhichOneof("key")
+    if key is not None:  # fields are written in the order of their numbers, the key before all others
+        size = getattr(command, key).ByteSize()
+        content = content[size + (2 if size < 0x80 else 3 if size < 0x4000 else _varint_end(content)) :]
+    return hashlib.sha256(content).digest()[:16]
 
 
-def _copy_key(command: commands_pb2.Command, outcome: journal_pb2.Outcome) -> None:
-    match command.WhichOneof("key"):
-        case "session":
-            outcome.session.CopyFrom(command.session)
-        case "client":
-            outcome.client.CopyFrom(command.client)
-        case "fact":
-            outcome.fact.CopyFrom(command.fact)
+def _varint_end(content: bytes) -> int:
+    return next(at for at in range(1, len(content)) if content[at] < 0x80) + 1
 
 
 _Early = tuple[words.Refusal, str, int, bool]
-
-
-def _seen_before(state: State, command: commands_pb2.Command, digest: bytes, context: Context) -> _Early | None:
-    match command.WhichOneof("key"):
-        case "session":
-            return _seen_on_session(state, command, digest)
-        case "client":
-            return _seen_key(state, command, digest, context)
-        case "fact":
-            return _seen_fact(state, command.fact)
-    return (words.REFUSAL_KEY_EXPIRED, "expected a key", 0, False)
 
 
 def _too_many(state: State, command: commands_pb2.Command, context: Context) -> _Early | None:

@@ -34,6 +34,10 @@ def claim_units(draft: Draft, account: int, asset: int) -> int:
 def straighten(draft: Draft, account: int, asset: int) -> None:
     """Borrows what cash lacks, repays with what cash has, and keeps the restriction flag true to both."""
     cash = draft.balance(account, asset, CASH)
+    if cash >= 0 and not (draft.balance(account, asset, DEBT) or draft.balance(account, asset, OVERDRAFT)):
+        attributes = draft.account(account)
+        if attributes is None or not attributes.restricted:
+            return  # nothing to borrow, repay or lift
     if cash < 0:
         _borrow(draft, account, asset, -cash)
     elif cash > 0:

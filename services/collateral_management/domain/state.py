@@ -10,7 +10,7 @@ from typing import TypeVar
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Lines
-from libs.common.book import Fingerprint, fold_account, fold_posting
+from libs.common.book import Fingerprint, fold_account
 from libs.common.ids import entity_of, system_kind
 from libs.common.units import INDEX_ONE
 from services.collateral_management.domain.custody import EFFECTS as CUSTODY_EFFECTS
@@ -27,6 +27,7 @@ LOTS = ledger_pb2.LINE_KIND_LOTS
 VARIATION = ledger_pb2.LINE_KIND_VARIATION
 LOSS = ledger_pb2.LINE_KIND_LOSS
 QUOTA = ledger_pb2.LINE_KIND_QUOTA
+_INDEXED = frozenset((OVERDRAFT, LOTS, VARIATION))
 
 LIVE = frozenset(
     (
@@ -219,7 +220,8 @@ class State:
         """Folds one effect."""
         which = effect.WhichOneof("effect")
         if which == "posting":
-            self._apply_posting(effect.posting)
+            one = effect.posting
+            self.put_line(one.account, one.asset, one.kind, (one.balance, one.version))
             return
         if which == "account":
             self._apply_account(effect.account)
@@ -272,17 +274,23 @@ class State:
             case _:  # fills, waterfall steps and alerts say why; their postings stand beside them
                 pass
 
-    def _apply_posting(self, one: journal_pb2.Posting) -> None:
-        fold_posting(self._lines, self._fingerprint, one)
-        if one.kind == OVERDRAFT and system_kind(one.account) is None:
-            overdrawn = self._overdrawn.setdefault(one.asset, set())
-            (overdrawn.add if one.balance else overdrawn.discard)(one.account)
-        if one.kind in (LOTS, VARIATION) and system_kind(one.account) is None:
-            holders = self._holders.setdefault(one.asset, set())
-            if one.balance or any(self.line(one.account, one.asset, kind)[0] for kind in (LOTS, VARIATION)):
-                holders.add(one.account)
-            else:
-                holders.discard(one.account)
+    def put_line(self, account: int, asset: int, kind: int, value: tuple[int, int]) -> None:
+        """Overwrites a line's balance and version."""
+        old = self._lines.set(account, asset, kind, value)
+        self._fingerprint.replace((1, account, asset, kind), old, value)
+        if kind in _INDEXED and system_kind(account) is None:
+            self._index(account, asset, kind, value[0])
+
+    def _index(self, account: int, asset: int, kind: int, balance: int) -> None:
+        if kind == OVERDRAFT:
+            overdrawn = self._overdrawn.setdefault(asset, set())
+            (overdrawn.add if balance else overdrawn.discard)(account)
+            return
+        holders = self._holders.setdefault(asset, set())
+        if balance or any(self.line(account, asset, either)[0] for either in (LOTS, VARIATION)):
+            holders.add(account)
+        else:
+            holders.discard(account)
 
     def _apply_account(self, one: journal_pb2.Account) -> None:
         if fold_account(self.accounts, self._fingerprint, one) is None:
