@@ -298,7 +298,7 @@ class ConfigBlock(_Block):
     margin: MarginBlock
     prices: PricesBlock
     ledger: LedgerBlock
-    guards: GuardsBlock | None = None
+    guards: GuardsBlock
     liquidation: LiquidationBlock
     schedule: ScheduleBlock
     principals: list[PrincipalBlock]
@@ -313,7 +313,7 @@ class ConfigBlock(_Block):
         _unique("stress", [s.name for s in self.margin.stresses])
         _unique("volatility profile", [one.asset for one in self.margin.profiles])
         _unique("principal", [one.id for one in self.principals])
-        _unique("outflow asset", [one.asset for one in self.guards.outflows] if self.guards else [])
+        _unique("outflow asset", [one.asset for one in self.guards.outflows])
         return self
 
     @model_validator(mode="after")
@@ -322,7 +322,7 @@ class ConfigBlock(_Block):
         wanted = [(i.underlying, assets) for i in self.instruments] + [(i.quote, assets) for i in self.instruments]
         wanted += [(a.price_instrument, instruments) for a in self.assets if a.price_instrument]
         wanted += [(s, instruments) for v in self.venues for s in v.instruments]
-        wanted += [(one.asset, assets) for one in (self.guards.outflows if self.guards else [])]
+        wanted += [(one.asset, assets) for one in self.guards.outflows]
         wanted += [(b.asset, assets) for b in self.pools] + [(r.asset, assets) for r in self.margin.assets]
         wanted += [(s, assets) for stress in self.margin.stresses for s in stress.moves]
         wanted += [(one.asset, assets) for one in self.margin.profiles]

@@ -96,7 +96,7 @@ def build(block: ConfigBlock) -> p.Parameters:
         ),
         principals=tuple(p.PrincipalRule(one.id, one.role) for one in block.principals),
         genesis_ns=UnixNs(block.genesis_s * SECOND_NS),
-        guards=_guards(block.guards, assets) if block.guards else p.GuardRules(),
+        guards=_guards(block.guards, assets),
     )
 
 

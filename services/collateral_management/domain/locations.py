@@ -77,9 +77,8 @@ def impair_venue(draft: Draft, body: custody_pb2.ImpairVenue, _: commands_pb2.Pr
         at_ns=draft.context.now_ns, remaining=max(0, len(waiting) - PLACEMENTS_MAX),
     )  # fmt: skip
     draft.custody.put_impairment(marked)
-    draft.alert(
-        "venue_impaired", account=0, detail=f"venue {body.venue}: {body.loss_ppm} ppm lost, {body.reason}"[:200]
-    )
+    detail = f"venue {body.venue}: {body.loss_ppm} ppm lost, {body.reason}"
+    draft.alert("venue_impaired", account=0, detail=detail[:200])
     return body.venue
 
 

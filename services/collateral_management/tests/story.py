@@ -71,7 +71,9 @@ class Story:
     def send(self, *commands: commands_pb2.Command) -> journal_pb2.Outcome:
         """Outcome of a whole command, or of the last of several in one frame."""
         self.sequence += 1
-        context = Context(self.parameters, self.sequence, self.now_ns, self.control_sequence, self.marks_alive, self.outage_at_ns)
+        context = Context(
+            self.parameters, self.sequence, self.now_ns, self.control_sequence, self.marks_alive, self.outage_at_ns
+        )
         body = journal_pb2.JournalBody()
         for command in commands:
             left_over = {pool.asset: pool_left_over(self.state, pool.asset) for pool in self.parameters.pools}

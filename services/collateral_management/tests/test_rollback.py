@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ballast.events.v1 import commands_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.errors import InvariantBroken
 from libs.common.ids import SystemAccount, system_account
+from libs.common.parameters import GuardRules
 from services.collateral_management.domain import ledger
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.state import CASH, SUPPLY
@@ -123,6 +126,7 @@ def test_what_is_said_of_a_refusal_is_bounded(story: Story) -> None:
 
 
 def test_balances_up_to_the_edge_are_exact(story: Story) -> None:
+    story.parameters = replace(story.parameters, guards=GuardRules())
     account = story.account()
     story.do("confirm_deposit", account=account, asset=USD, units=2**63 - 1)
     assert story.balance(account, USD) == 2**63 - 1

@@ -17,7 +17,11 @@ from services.venue_gateway.domain.refusals import Refused
 
 DESTINATION_MAX = 200
 
-_ROLES = {"custodian": ledger_pb2.ROLE_CUSTODIAN, "service": ledger_pb2.ROLE_SERVICE}
+_ROLES = {
+    "custodian": ledger_pb2.ROLE_CUSTODIAN,
+    "service": ledger_pb2.ROLE_SERVICE,
+    "operator": ledger_pb2.ROLE_OPERATOR,
+}
 
 
 @dataclass(frozen=True, slots=True)
