@@ -78,7 +78,7 @@ def supply(draft: Draft, body: commands_pb2.Supply, sender: commands_pb2.Princip
         return refused
     if not money.supply(draft, body.account, body.asset, body.units):
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"{body.units} units are less than one share")
-    money.redeem_house_claims(draft, body.asset)
+    money.put_to_work(draft, body.asset)
     return body.account
 
 

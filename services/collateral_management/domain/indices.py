@@ -22,6 +22,8 @@ def set_index(draft: Draft, body: commands_pb2.SetIndex, _: commands_pb2.Princip
     )
     if body.tick != current.tick + 1:
         return Refused(words.REFUSAL_TICK_OUT_OF_ORDER, f"expected tick {current.tick + 1}, was {body.tick}")
+    if body.top_up_units < 0:
+        return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected a top-up >= 0, was {body.top_up_units}")
     written_off = body.write_off_units > 0
     pairs = (
         ("borrow index", current.borrow_index, body.borrow_index, False),
@@ -37,6 +39,9 @@ def set_index(draft: Draft, body: commands_pb2.SetIndex, _: commands_pb2.Princip
         # The home partition takes it out for all of them: its own line may fall below zero, their sum never does.
         pool, treasury = money.pool_account(draft, body.asset), money.house(draft, SystemAccount.TREASURY)
         draft.move(debit=pool, credit=treasury, asset=body.asset, kind=LOSS, units=body.write_off_units)
+    if body.top_up_units and not body.home_sequence:  # what shares that moved while a tick travelled cost the pool
+        pool, treasury = money.pool_account(draft, body.asset), money.house(draft, SystemAccount.TREASURY)
+        draft.move(debit=treasury, credit=pool, asset=body.asset, kind=CASH, units=body.top_up_units)
     moved = journal_pb2.PoolIndex(
         asset=body.asset, tick=body.tick, run_time_ns=body.run_time_ns, borrow_index=body.borrow_index,
         supply_index=body.supply_index, overdraft_index=body.overdraft_index, borrow_rate=body.borrow_rate,

@@ -8,6 +8,8 @@ from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
 from services.collateral_management.domain.draft import Draft
 from services.collateral_management.domain.state import CASH, DEBT, OVERDRAFT, SUPPLY
 
+REFINANCED_MAX = 64  # accounts that units which come at once can help
+
 
 def pool_account(draft: Draft, asset: int) -> int:
     """The partition's shard of the asset's pool."""
@@ -167,11 +169,19 @@ def sell_claim(draft: Draft, account: int, asset: int) -> None:
     draft.move(debit=treasury, credit=account, asset=asset, kind=CASH, units=units)
 
 
-def redeem_house_claims(draft: Draft, asset: int) -> None:
-    """Pays the treasury back, from what is idle, what it has bought of bankrupt lenders."""
-    treasury = house(draft, SystemAccount.TREASURY)
+def put_to_work(draft: Draft, asset: int) -> None:
+    """Uses units that have come to the pool for what the house had to do in its stead: the penalty ends.
+
+    The treasury is paid what it has bought of bankrupt lenders, then the pool lends what accounts owe the house.
+    """
+    treasury, pool = house(draft, SystemAccount.TREASURY), pool_account(draft, asset)
     if draft.balance(treasury, asset, SUPPLY):
         redeem(draft, treasury, asset, claim_units(draft, treasury, asset))
+    for account in draft.state.overdrawn(asset)[:REFINANCED_MAX]:
+        owed = mul_div_up(draft.balance(account, asset, OVERDRAFT), draft.state.overdraft_index(asset), INDEX_ONE)
+        units = min(owed, draft.balance(pool, asset, CASH))
+        if units > 0:  # the cash repays the overdraft when the command ends
+            lend(draft, account, asset, units)
 
 
 def supply(draft: Draft, account: int, asset: int, units: int) -> int:

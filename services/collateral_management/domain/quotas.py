@@ -10,13 +10,10 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import home_partition
-from libs.common.units import INDEX_ONE, mul_div_up
 from services.collateral_management.domain import money, movements
 from services.collateral_management.domain.accounts import known_pool, positive
 from services.collateral_management.domain.draft import Draft, Refused
-from services.collateral_management.domain.state import CASH, OVERDRAFT, QUOTA
-
-REFINANCED_MAX = 64  # accounts that one arrival of units helps
+from services.collateral_management.domain.state import CASH, QUOTA
 
 
 def move_quota(draft: Draft, body: commands_pb2.MoveQuota, _: commands_pb2.Principal) -> int | Refused:
@@ -55,16 +52,4 @@ def take(draft: Draft, one: movement_pb2.Movement) -> None:
         away, pool = movements.in_transit(draft, one.from_partition), money.pool_account(draft, each.asset)
         draft.move(debit=away, credit=pool, asset=each.asset, kind=each.kind, units=each.units)
     for asset in assets:
-        money.redeem_house_claims(draft, asset)
-        _refinance(draft, asset)
-
-
-def _refinance(draft: Draft, asset: int) -> None:
-    """Lends from the pool what accounts owe the house beyond the shard's quota: the penalty ends."""
-    pool = money.pool_account(draft, asset)
-    for account in draft.state.overdrawn(asset)[:REFINANCED_MAX]:
-        shares = draft.balance(account, asset, OVERDRAFT)
-        owed = mul_div_up(shares, draft.state.overdraft_index(asset), INDEX_ONE)
-        units = min(owed, draft.balance(pool, asset, CASH))
-        if units > 0:  # the cash repays the overdraft when the command ends
-            money.lend(draft, account, asset, units)
+        money.put_to_work(draft, asset)

@@ -16,7 +16,7 @@ from libs.common.parameters import Instrument, Pool
 from libs.common.validity import Action, permits
 from services.interest_accrual.app.ports import CommandPort, RatesPort
 from services.interest_accrual.app.view import Mark, View
-from services.interest_accrual.domain import funding, schedule
+from services.interest_accrual.domain import funding, quotas, schedule
 from services.interest_accrual.domain.accrual import PoolTick, decide
 
 BATCH_TICKS_MAX = 256
@@ -40,6 +40,7 @@ class Accrual:
         self._commands = commands
         self._rates = rates
         self._asked: dict[_Subject, _Asked] = {}
+        self._returned: dict[int, int] = {}  # asset -> tick at which surplus was last sent back
         self._carried: dict[tuple[int, int], int] = {}  # (instrument, tick) -> remainder of our own proposals
 
     async def step(self, *, now_s: float) -> int:
@@ -54,6 +55,7 @@ class Accrual:
         for pool in parameters.pools:
             self._relay_index(pool, outbox, now_s)
             decisions += self._propose_index(pool, outbox, now_s)
+            self._move_quotas(pool, outbox, now_s)
         for instrument in parameters.instruments:
             if instrument.is_margined:
                 self._relay_funding(instrument, outbox, now_s)
@@ -114,6 +116,18 @@ class Accrual:
                 for tick in self._missing(subject, have=have, want=decided, now_s=now_s):
                     one = self._view.index_decisions[pool.asset, tick]
                     outbox[number].append(commands_pb2.Command(set_index=one))
+
+    def _move_quotas(self, pool: Pool, outbox: _Outbox, now_s: float) -> None:
+        view, bank = self._view, self._view.home(pool.asset)
+        tick = view.partitions[bank].pool_tick(pool.asset)
+        is_tick = tick > self._returned.get(pool.asset, tick)
+        self._returned[pool.asset] = tick
+        for move in quotas.plan(view.shards(pool.asset), bank=bank, is_tick=is_tick):
+            have = view.partitions[move.origin].quota_moves.get(pool.asset, 0)
+            subject = ("move_quota", pool.asset, move.origin)
+            for number in self._missing(subject, have=have, want=have + 1, now_s=now_s):
+                one = commands_pb2.MoveQuota(asset=pool.asset, number=number, to_partition=move.to, units=move.units)
+                outbox[move.origin].append(commands_pb2.Command(move_quota=one))
 
     def _propose_funding(self, instrument: Instrument, outbox: _Outbox, now_s: float) -> None:
         rules = self._view.parameters.schedule
@@ -188,6 +202,7 @@ class Accrual:
             supply_rate=tick.supply_rate,
             borrow_index=tick.borrow_index,
             supply_index=tick.supply_index,
+            top_up_units=tick.top_up,
         )
 
 
@@ -201,4 +216,5 @@ def _set_index(tick: PoolTick) -> commands_pb2.SetIndex:
         overdraft_index=tick.overdraft_index,
         borrow_rate=tick.borrow_rate,
         write_off_units=tick.write_off,
+        top_up_units=tick.top_up,
     )

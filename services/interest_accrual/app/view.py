@@ -8,12 +8,14 @@ from ballast.events.v1 import commands_pb2, journal_pb2, market_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.ids import AssetId, SystemAccount, home_partition, system_index, system_kind
 from libs.common.parameters import Parameters
-from libs.common.units import INDEX_ONE, Index15, Price, Units, UnixNs
+from libs.common.units import INDEX_ONE, Index15, Price, Units, UnixNs, mul_div_up
 from libs.common.validity import ValidityClass
 from services.interest_accrual.domain.accrual import PoolState
 from services.interest_accrual.domain.funding import FundingState
+from services.interest_accrual.domain.quotas import Shard
 
-_OURS = frozenset(("set_index", "set_funding", "settle_variation"))
+_OURS = frozenset(("set_index", "set_funding", "settle_variation", "move_quota"))
+_EXPECTED = frozenset((ledger_pb2.REFUSAL_TICK_OUT_OF_ORDER, ledger_pb2.REFUSAL_INSUFFICIENT_LIQUIDITY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,10 @@ class PartitionView:
         self.pools: dict[int, journal_pb2.PoolIndex] = {}
         self.funding: dict[int, journal_pb2.FundingIndex] = {}
         self.settled: dict[int, int] = {}
+        self.treasury: dict[tuple[int, int], int] = {}  # (asset, LineKind) of the house's lender -> balance
+        self.quota_moves: dict[int, int] = {}  # asset -> number of the last move out of the shard
+        self.on_their_way: dict[tuple[int, int], tuple[int, int]] = {}  # (to, sequence) -> asset, units of quotas sent
+        self.asked_until_ns = UnixNs(0)  # somebody was refused for want of idle units
 
     def pool_tick(self, asset: int) -> int:
         """Last tick of a pool, 0 before the first."""
@@ -87,9 +93,11 @@ class View:
         refused = []
         for outcome in body.outcomes:
             if outcome.refusal and outcome.command in _OURS:
-                if outcome.refusal != ledger_pb2.REFUSAL_TICK_OUT_OF_ORDER:
+                if outcome.refusal not in _EXPECTED:
                     refused.append(outcome)
                 continue
+            if outcome.command == "redeem" and outcome.refusal == ledger_pb2.REFUSAL_INSUFFICIENT_LIQUIDITY:
+                into.asked_until_ns = UnixNs(self.run_time_ns + self.parameters.schedule.interest_every_ns)
             for effect in outcome.effects:
                 self._apply(partition, into, sequence, effect)
         return refused
@@ -100,6 +108,10 @@ class View:
                 one = effect.posting
                 if system_kind(one.account) is SystemAccount.POOL and system_index(one.account) == one.asset:
                     into.shard[one.asset, one.kind] = one.balance
+                elif system_kind(one.account) is SystemAccount.TREASURY:
+                    into.treasury[one.asset, one.kind] = one.balance
+            case "movement" | "quota_moved":
+                _apply_quota(into, effect)
             case "pool_index":
                 into.pools[effect.pool_index.asset] = effect.pool_index
                 if partition == self.home(effect.pool_index.asset):
@@ -133,6 +145,31 @@ class View:
             home_sequence=sequence,
         )
 
+    def shards(self, asset: AssetId) -> list[Shard]:
+        """The pool by partition, as each one's journal has it."""
+        return [self._shard(asset, number) for number in range(len(self.partitions))]
+
+    def _shard(self, asset: AssetId, number: int) -> Shard:
+        one = self.partitions[number]
+        index = one.pools.get(asset)
+        supply, overdraft = (index.supply_index, index.overdraft_index) if index else (INDEX_ONE, INDEX_ONE)
+        lent = -one.treasury.get((asset, ledger_pb2.LINE_KIND_OVERDRAFT_SHARES), 0)
+        bought = one.treasury.get((asset, ledger_pb2.LINE_KIND_SUPPLY_SHARES), 0)
+        sent = [
+            units
+            for other in self.partitions
+            for (to, _), (what, units) in other.on_their_way.items()
+            if (to, what) == (number, asset)
+        ]
+        return Shard(
+            idle=Units(one.shard.get((asset, ledger_pb2.LINE_KIND_CASH), 0)),
+            claims=Units(mul_div_up(-one.shard.get((asset, ledger_pb2.LINE_KIND_SUPPLY_SHARES), 0), supply, INDEX_ONE)),
+            owed=Units(mul_div_up(max(0, lent), overdraft, INDEX_ONE) + mul_div_up(max(0, bought), supply, INDEX_ONE)),
+            quota=Units(one.shard.get((asset, ledger_pb2.LINE_KIND_QUOTA), 0)),
+            on_its_way=Units(sum(sent)),
+            is_asked=self.run_time_ns < one.asked_until_ns,
+        )
+
     def pool_state(self, asset: AssetId) -> PoolState | None:
         """The pool over all partitions, None while one of them lacks the last tick: only then do its parts fit."""
         home = self.partitions[self.home(asset)]
@@ -147,7 +184,8 @@ class View:
         return PoolState(
             asset=asset,
             tick=tick,
-            idle=Units(total(ledger_pb2.LINE_KIND_CASH)),
+            # Quotas add up to what is on its way between shards: none of it is counted twice, or missed.
+            idle=Units(total(ledger_pb2.LINE_KIND_CASH) + total(ledger_pb2.LINE_KIND_QUOTA)),
             debt_shares=-total(ledger_pb2.LINE_KIND_DEBT_SHARES),
             supply_shares=-total(ledger_pb2.LINE_KIND_SUPPLY_SHARES),
             loss=Units(total(ledger_pb2.LINE_KIND_LOSS)),
@@ -169,3 +207,16 @@ class View:
             del self.index_decisions[key]
         for key in [k for k in self.funding_decisions if all(p.funding_tick(k[0]) >= k[1] for p in self.partitions)]:
             del self.funding_decisions[key]
+
+
+def _apply_quota(into: PartitionView, effect: journal_pb2.Effect) -> None:
+    if effect.HasField("quota_moved"):
+        into.quota_moves[effect.quota_moved.asset] = effect.quota_moved.number
+        return
+    one = effect.movement
+    key = (one.to_partition, one.sequence)
+    if one.arrived:
+        into.on_their_way.pop(key, None)
+    elif one.kind == ledger_pb2.MOVEMENT_KIND_QUOTA:
+        units = sum(each.units for each in one.lines if each.kind == ledger_pb2.LINE_KIND_CASH)
+        into.on_their_way[key] = (one.lines[0].asset, units)

@@ -80,12 +80,14 @@ class PoolTick:
     supply_index: Index15
     overdraft_index: Index15
     write_off: Units
+    top_up: Units
 
     def after(self) -> PoolState:
         """The pool right after the tick, if no share and no idle unit moved meanwhile."""
         return replace(
             self.before,
             tick=self.tick,
+            idle=Units(self.before.idle + self.top_up),
             loss=Units(self.before.loss - self.write_off),
             borrow_index=self.borrow_index,
             supply_index=self.supply_index,
@@ -128,6 +130,7 @@ def decide(pool: Pool, state: PoolState, *, run_time_ns: UnixNs, elapsed_ns: int
         supply_index=_moved(state, earned - write_off * _ONE_UNIT, index_step_max),
         overdraft_index=_grown(state.overdraft_index, overdraft_rate, elapsed_ns, index_step_max),
         write_off=write_off,
+        top_up=_top_up(state, paid),
     )
 
 
@@ -141,6 +144,11 @@ def _earned(pool: Pool, state: PoolState, paid: int) -> int:
     # is made up first, so that lenders never get more in all than borrowers paid (I2).
     room = state.residual_15 + paid
     return max(0, min(mul_div_down(paid, PPM - pool.reserve_factor, PPM), room))
+
+
+def _top_up(state: PoolState, paid: int) -> Units:
+    # When nobody borrows any more, no later tick can make it up: the house does, to the unit.
+    return Units(max(0, mul_div_up(-(state.residual_15 + paid), 1, _ONE_UNIT)))
 
 
 def _write_off(state: PoolState, step_max: Ppm) -> Units:

@@ -1,0 +1,185 @@
+"""Pools over partitions: idle units moved by command, house capital of all shards, loss that nobody can run from (I2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ballast.types.v1 import ledger_pb2 as words
+from libs.common.ids import SystemAccount
+from libs.common.units import INDEX_ONE
+from services.collateral_management.domain.state import CASH, DEBT, LOSS, OVERDRAFT, QUOTA
+from services.collateral_management.tests.ladders import climb
+from services.collateral_management.tests.story import BTC, BUY, DOLLAR, SELL, USD, Story, pool_left_over
+from services.collateral_management.tests.town import Town, house
+
+BANK = 1  # home partition of the USD pool among three
+FIRST, FUND, SECOND, LENDERS = (
+    words.WATERFALL_STEP_FIRST_LOSS,
+    words.WATERFALL_STEP_INSURANCE_FUND,
+    words.WATERFALL_STEP_SECOND_CAPITAL,
+    words.WATERFALL_STEP_WRITE_OFF,
+)
+
+
+@pytest.fixture
+def town() -> Iterator[Town]:
+    """Three partitions, judged at the end."""
+    told = Town()
+    yield told
+    told.verify()
+
+
+def shard(story: Story, kind: int = CASH) -> int:
+    """A line of the USD pool's shard."""
+    return story.balance(house(SystemAccount.POOL, story.partition, USD), USD, kind)
+
+
+def indebted(story: Story, owed: int) -> tuple[int, int]:
+    """An account that owes whole dollars and has nothing, and its episode."""
+    account = story.account()
+    bought, sold = story.order(account, BUY, 1, 100), story.order(account, SELL, 1, 100)
+    story.fill(bought, 1, 100)
+    story.fill(sold, 1, 100, fee=owed * DOLLAR)
+    return account, story.episode(account)
+
+
+def paid(story: Story) -> list[tuple[int, int]]:
+    """(step, whole dollars) of the waterfalls that ran."""
+    effects = [effect for outcome in story.outcomes for effect in outcome.effects if effect.HasField("waterfall")]
+    return [(one.waterfall.step, one.waterfall.units // DOLLAR) for one in effects]
+
+
+def test_idle_units_go_to_a_shard_and_back(town: Town) -> None:
+    town[BANK].lend(usd=100)
+    assert not town[BANK].do("move_quota", asset=USD, number=1, to_partition=2, units=40 * DOLLAR).refusal
+    assert (shard(town[BANK]), shard(town[BANK], QUOTA), shard(town[2])) == (60 * DOLLAR, 40 * DOLLAR, 0)
+    town.relay()
+    assert (shard(town[2]), shard(town[2], QUOTA)) == (40 * DOLLAR, -40 * DOLLAR)
+    assert pool_left_over(town[2].state, USD) == 0
+    assert not town[2].do("move_quota", asset=USD, number=1, to_partition=BANK, units=15 * DOLLAR).refusal
+    town.relay()
+    assert [shard(one, QUOTA) for one in town.stories] == [0, 25 * DOLLAR, -25 * DOLLAR]
+
+
+def test_move_quota(town: Town) -> None:
+    town[BANK].lend(usd=1)
+    climb(
+        town[BANK],
+        "move_quota",
+        {"asset": 99, "number": 2, "to_partition": BANK, "units": 0},
+        [
+            (words.REFUSAL_UNKNOWN_ASSET, {"asset": BTC}),
+            (words.REFUSAL_QUANTITY_OUT_OF_RANGE, {"units": DOLLAR + 1}),
+            (words.REFUSAL_UNKNOWN_PARTITION, {"to_partition": 0}),
+            (words.REFUSAL_UNKNOWN_PARTITION, {"asset": USD}),  # partition 2 is the bank of the other pool
+            (words.REFUSAL_TICK_OUT_OF_ORDER, {"number": 1}),
+            (words.REFUSAL_INSUFFICIENT_LIQUIDITY, {"units": DOLLAR}),
+        ],
+    )
+    town.relay()
+
+
+def test_units_that_arrive_end_overdrafts_and_pay_the_house_back(town: Town) -> None:
+    town[BANK].lend(usd=1_000)
+    story = town[0]
+    account = story.account(btc=1)
+    story.trade(account, BUY, 1, 100, fee=70 * DOLLAR)
+    assert (story.balance(account, USD, OVERDRAFT), story.state.accounts[account].restricted) == (70 * DOLLAR, True)
+    town[BANK].do("move_quota", asset=USD, number=1, to_partition=0, units=100 * DOLLAR)
+    town.relay()
+    assert (story.balance(account, USD, OVERDRAFT), story.balance(account, USD, DEBT)) == (0, 70 * DOLLAR)
+    assert not story.state.accounts[account].restricted
+    assert shard(story) == 30 * DOLLAR
+    assert story.balance(house(SystemAccount.TREASURY, 0), USD) == 0
+
+
+def test_nobody_lends_or_redeems_while_a_tick_is_due(town: Town) -> None:
+    lender = town[0].lend(usd=100)
+    town[0].pass_time(3_600)
+    refused = town[0].do("redeem", sender="lender", account=lender, asset=USD, units=1)
+    assert refused.refusal == words.REFUSAL_INDEX_BEHIND
+    town[0].tick(USD)
+    assert not town[0].do("redeem", sender="lender", account=lender, asset=USD, units=1).refusal
+
+
+class TestCapitalOfAllShards:
+    """House capital wherever it stands pays before lenders."""
+
+    def test_what_is_here_is_asked_first(self, town: Town) -> None:
+        town[0].lend(usd=1_000)
+        town[0].fund(SystemAccount.INSURANCE, usd=100)
+        account, episode = indebted(town[0], 100)
+        town.do("resolve_shortfall", account=account, episode=episode)
+        assert (town.pending(), paid(town[0])) == ([], [(FUND, 100)])
+
+    def test_the_waterfall_waits_for_every_answer(self, town: Town) -> None:
+        story = town[0]
+        story.lend(usd=1_000)
+        story.fund(SystemAccount.INSURANCE, usd=30)
+        town[1].fund(SystemAccount.INSURANCE, usd=50)
+        town[2].fund(SystemAccount.SECOND_CAPITAL, usd=10)
+        account, episode = indebted(story, 100)
+        assert not town.do("resolve_shortfall", account=account, episode=episode).refusal
+        held = town.do("resolve_shortfall", account=account, episode=episode)
+        assert held.refusal == words.REFUSAL_CAPITAL_ASKED
+        first, second = town.pending()
+        town.arrive(first)
+        [answer] = [one for one in town.pending() if one.kind == words.MOVEMENT_KIND_CAPITAL_GRANT]
+        town.arrive(answer)
+        assert paid(story) == []
+        town.arrive(second)
+        town.relay()
+        assert paid(story) == [(FUND, 80), (SECOND, 10), (LENDERS, 10)]
+        assert (story.state.lines_of(account), story.state.asks) == ([], {})
+
+    def test_what_is_not_needed_goes_home(self, town: Town) -> None:
+        story = town[0]
+        story.lend(usd=1_000)
+        for other in (1, 2):
+            town[other].fund(SystemAccount.INSURANCE, usd=500)
+        account, episode = indebted(story, 100)
+        town.do("resolve_shortfall", account=account, episode=episode)
+        town.relay()
+        assert paid(story) == [(FUND, 100)]
+        funds = [one.balance(house(SystemAccount.INSURANCE, one.partition), USD) for one in town.stories]
+        assert sorted(funds) == [0, 400 * DOLLAR, 500 * DOLLAR]
+
+    def test_an_account_that_is_healed_meanwhile_takes_nothing(self, town: Town) -> None:
+        story = town[0]
+        story.lend(usd=1_000)
+        town[1].fund(SystemAccount.FIRST_LOSS, usd=500)
+        account, episode = indebted(story, 100)
+        town.do("resolve_shortfall", account=account, episode=episode)
+        story.do("confirm_deposit", account=account, asset=USD, units=150 * DOLLAR)
+        town.relay()
+        assert (paid(story), story.balance(account, USD)) == ([], 50 * DOLLAR)
+        assert town[1].balance(house(SystemAccount.FIRST_LOSS, 1), USD) == 500 * DOLLAR
+
+
+def test_a_loss_is_known_everywhere_before_anybody_redeems(town: Town) -> None:
+    town[0].lend(usd=1_000)
+    far = town[2].lend(usd=100)
+    account, episode = indebted(town[0], 100)
+    town.do("resolve_shortfall", account=account, episode=episode)
+    town.relay()
+    assert shard(town[0], LOSS) == 100 * DOLLAR
+    refused = town[2].do("redeem", sender="lender", account=far, asset=USD, units=1)
+    assert refused.refusal == words.REFUSAL_INDEX_BEHIND
+    fallen = INDEX_ONE * 10 // 11
+    town[BANK].lend(usd=1)
+    home = town[BANK].tick(USD, supply_index=INDEX_ONE, write_off_units=0)
+    assert not home.refusal  # a tick that was decided before it knew
+    assert not town[2].tick(USD, supply_index=fallen).refusal
+    assert not town[2].do("redeem", sender="lender", account=far, asset=USD, units=0).refusal
+
+
+def test_the_house_tops_up_what_a_tick_cost_the_pool(town: Town) -> None:
+    treasury = house(SystemAccount.TREASURY, BANK)
+    town[BANK].lend(usd=1)
+    assert town[BANK].tick(USD, top_up_units=-1).refusal == words.REFUSAL_QUANTITY_OUT_OF_RANGE
+    assert not town[BANK].tick(USD, top_up_units=3).refusal
+    assert (shard(town[BANK]), town[BANK].balance(treasury, USD)) == (DOLLAR + 3, -3)
+    assert not town[0].tick(USD, top_up_units=3).refusal  # a relay posts nothing
+    assert shard(town[0]) == 0
