@@ -17,4 +17,5 @@ def keep(draft: Draft) -> None:
             if draft.custody.has_places(account):
                 places.keep_within(draft, account)
                 places.check(draft, account)
-            consent.keep_within(draft, account)
+            if draft.custody.has_terms(account):
+                consent.keep_within(draft, account)

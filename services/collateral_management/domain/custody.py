@@ -125,6 +125,10 @@ class DraftedCustody:
         both = {**known, **drafted}
         return [both[place] for place in sorted(both) if not is_empty(both[place])]
 
+    def has_terms(self, account: int) -> bool:
+        """Whether an account has terms of its own."""
+        return account in self._state.terms or (bool(self._terms) and any(one == account for one, _ in self._terms))
+
     def has_places(self, account: int) -> bool:
         """Whether anything of an account sits, or sat before this command, at a venue."""
         return account in self._state.places or account in self._places

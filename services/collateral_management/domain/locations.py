@@ -87,7 +87,8 @@ def _wanted(one: custody_pb2.Placement, body: custody_pb2.ImpairVenue) -> custod
     base = one.impaired_units or max(0, one.units)
     wanted = copied(one)
     wanted.impaired_units = base if body.loss_ppm or body.haircut_ppm else 0
-    wanted.lost_units = mul_div_up(base, body.loss_ppm, PPM)
+    left = one.lost_units + max(0, one.units)  # what was sold or taken out since cannot be lost any more
+    wanted.lost_units = min(left, mul_div_up(base, body.loss_ppm, PPM))
     wanted.units -= wanted.lost_units - one.lost_units
     return wanted
 
