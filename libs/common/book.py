@@ -73,9 +73,9 @@ class Fingerprint:
 
     def apply(self, effect: journal_pb2.Effect) -> None:
         """Counts an effect of the journal."""
-        which = effect.WhichOneof("effect")
-        if which in _ITEMS:
-            self.set(*_ITEMS[which](effect))
+        item = item_of(effect)
+        if item is not None:
+            self.set(*item)
 
     @property
     def digest(self) -> bytes:
@@ -207,6 +207,12 @@ _ITEMS = {
     "settlement": _settlement,
     "venue_session": _venue_session,
 }
+
+
+def item_of(effect: journal_pb2.Effect) -> _Item | None:
+    """Key and value of the item that an effect overwrites, value None when it ends; None where there is no item."""
+    item = _ITEMS.get(effect.WhichOneof("effect") or "")
+    return item(effect) if item is not None else None
 
 
 class PartitionBook:

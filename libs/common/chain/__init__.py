@@ -2,6 +2,7 @@
 
 from libs.common.chain.draft import BODY_BYTES_MAX, Draft, Drafted, FrameTooLarge
 from libs.common.chain.follower import ChainFollower, claim_named_by
+from libs.common.chain.head import ChainHead, rule_at
 from libs.common.chain.reading import LogReading, end_as_told
 from libs.common.chain.rule import (
     GENESIS,
@@ -29,6 +30,7 @@ __all__ = [
     "AcceptedFrame",
     "ChainBroken",
     "ChainFollower",
+    "ChainHead",
     "ChainRule",
     "ChainWriter",
     "Draft",
@@ -41,4 +43,5 @@ __all__ = [
     "claim_named_by",
     "end_as_told",
     "record_hash",
+    "rule_at",
 ]

@@ -7,9 +7,10 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from google.protobuf.message import DecodeError
 
 from ballast.events.v1 import chain_pb2
+from libs.common.chain.head import ChainHead, rule_at
 from libs.common.chain.kafka import new_consumer
 from libs.common.chain.reading import LogReading, end_as_told
-from libs.common.chain.rule import AcceptedFrame, ChainBroken, ChainRule, Outcome
+from libs.common.chain.rule import AcceptedFrame, ChainBroken, ChainRule, Outcome, record_hash
 from libs.common.errors import Fault
 from libs.common.topics import Topic
 
@@ -56,12 +57,15 @@ class ChainFollower:
         """Offset of the next record to read."""
         return self._position
 
-    async def start(self) -> None:
-        """Returns when the first record to read is known. Raises: Fault."""
+    async def start(self, *, head: ChainHead | None = None) -> None:
+        """Returns when the first record to read is known: the one behind the head, when one is given.
+
+        Raises: ChainBroken when the log does not hold that head where it says, Fault.
+        """
         consumer = new_consumer(bootstrap=self._bootstrap, client_id=self._client_id)
         try:
             await consumer.start()
-            await self._begin(consumer)
+            await self._begin(consumer, head)
         except (KafkaError, OSError) as error:
             raise Fault(f"{self.name} cannot be read: {error!r}") from error
         else:
@@ -129,26 +133,45 @@ class ChainFollower:
         self.reading.judged(outcome, is_history=record.offset < self._end_at_start)
         return outcome
 
-    async def _begin(self, consumer: AIOKafkaConsumer) -> None:
+    async def _begin(self, consumer: AIOKafkaConsumer, head: ChainHead | None) -> None:
         first = (await consumer.beginning_offsets([self._partition]))[self._partition]
         end = await _end(consumer, self._partition)
+        if head is not None and not first <= head.offset < end:
+            raise ChainBroken(
+                f"{self.name} is shorter than its known head: expected offset {head.offset}, was {first} to {end}"
+            )
         # A position in the same breath, or the fetcher finds none and reports that as an error.
         consumer.assign([self._partition])
         consumer.seek(self._partition, first)
         begin = first
-        if self._from_last_claim and end > first:
+        if head is None and self._from_last_claim and end > first:
             begin = max(first, await self._last_claim(consumer, end=end))
             consumer.seek(self._partition, begin)
         self.rule = ChainRule(from_start=begin == 0)
+        if head is not None:
+            begin, self.rule = await self._behind(consumer, head), rule_at(head)
         self._position, self._end_at_start = begin, end
         self.reading.rule, self.reading.position = self.rule, begin
 
     async def _last_claim(self, consumer: AIOKafkaConsumer, *, end: int) -> int:
-        consumer.seek(self._partition, end - 1)
+        return claim_named_by((await self._record(consumer, end - 1)).value or b"")
+
+    async def _behind(self, consumer: AIOKafkaConsumer, head: ChainHead) -> int:
+        record = await self._record(consumer, head.offset)
+        found = record_hash(record.value or b"")
+        if (record.offset, found) != (head.offset, head.hash):
+            raise ChainBroken(
+                f"{self.name}: expected frame {head.sequence} with hash {head.hash.hex()} at offset {head.offset}, "
+                f"was {found.hex()} at {record.offset}"
+            )
+        return head.offset + 1
+
+    async def _record(self, consumer: AIOKafkaConsumer, offset: int) -> ConsumerRecord:
+        consumer.seek(self._partition, offset)
         found = await consumer.getmany(self._partition, timeout_ms=int(_LAST_RECORD_SECONDS_MAX * 1000), max_records=1)
         for record in found.get(self._partition, ()):
-            return claim_named_by(record.value or b"")
-        raise Fault(f"expected the last record of {self.name} within {_LAST_RECORD_SECONDS_MAX} s")
+            return record
+        raise Fault(f"expected record {offset} of {self.name} within {_LAST_RECORD_SECONDS_MAX} s")
 
 
 def claim_named_by(value: bytes) -> int:

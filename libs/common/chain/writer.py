@@ -6,13 +6,14 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from libs.common.chain.draft import Draft, Drafted
+from libs.common.chain.flight import Flight
 from libs.common.chain.follower import ChainFollower
+from libs.common.chain.head import ChainHead
 from libs.common.chain.kafka import abandon, new_producer
 from libs.common.chain.reading import LogReading
 from libs.common.chain.rule import NO_HEADERS, AcceptedClaim, AcceptedFrame, ChainRule, Outcome
@@ -26,18 +27,6 @@ _READ_SECONDS = 0.25
 _CLOSE_SECONDS_MAX = 2.0
 
 Fold = Callable[[AcceptedFrame], None]
-
-
-@dataclass(slots=True)
-class _Flight:
-    drafted: Drafted
-    done: asyncio.Future[AcceptedFrame]
-    is_acknowledged: bool = False
-    accepted: AcceptedFrame | None = None
-
-    @property
-    def is_done(self) -> bool:
-        return self.is_acknowledged and self.accepted is not None
 
 
 class ChainWriter:
@@ -88,7 +77,7 @@ class ChainWriter:
         )
         self._draft = Draft(owner=owner, input_topic_id=input_topic_id)
         self._producer: AIOKafkaProducer | None = None
-        self._flights: deque[_Flight] = deque()
+        self._flights: deque[Flight] = deque()
         self._claim: tuple[bytes, asyncio.Future[None]] | None = None
         self._appending = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -128,16 +117,24 @@ class ChainWriter:
         """Epoch of this writer's claim, 0 before it."""
         return self._draft.epoch
 
-    async def take_over(self, fold: Fold) -> None:
+    async def take_over(
+        self, fold: Fold, *, head: ChainHead | None = None, caught_up: Callable[[], None] | None = None
+    ) -> None:
         """Returns when this writer owns the log and `fold` has had every frame accepted before its claim.
+
+        Args:
+            head: fold only what stands behind it.
+            caught_up: called when the end is reached, before the claim: what it raises keeps this writer from claiming.
 
         Raises: LostOwnership when others keep claiming, ConfigurationError when another topic fed the log,
         ChainBroken, Fault. The writer is closed then.
         """
         try:
-            await self._open()
+            await self._open(head)
             while not self._follower.caught_up:
                 _fold_frames(await self._follower.read(timeout_s=_READ_SECONDS), fold)
+            if caught_up is not None:
+                caught_up()
             await self._win(fold)
             self._draft.begin(self.rule)
             self._tasks = [asyncio.create_task(work) for work in (self._read_back(), self._finish())]
@@ -176,7 +173,7 @@ class ChainWriter:
             self._draft.commit(drafted)
             if not self._flights:
                 self._progress_at_s = _now_s()
-            flight = _Flight(drafted, asyncio.get_running_loop().create_future())
+            flight = Flight(drafted, asyncio.get_running_loop().create_future())
             self._flights.append(flight)
         acknowledged.add_done_callback(lambda sent: self._on_acknowledged(flight, sent))
         return flight.done
@@ -219,14 +216,14 @@ class ChainWriter:
             raise cause
         return lost
 
-    async def _open(self) -> None:
+    async def _open(self, head: ChainHead | None) -> None:
         self._producer = new_producer(bootstrap=self._bootstrap, client_id=self._client_id)
         try:
             await self._producer.start()
             await self._producer.partitions_for(self._topic)
         except (KafkaError, OSError) as error:
             raise Fault(f"{self.name} cannot be written: {error!r}") from error
-        await self._follower.start()
+        await self._follower.start(head=head)
 
     async def _win(self, fold: Fold) -> None:
         for attempt in range(CLAIM_ATTEMPTS_MAX):
@@ -315,7 +312,7 @@ class ChainWriter:
         flight.accepted = frame
         self._changed.set()
 
-    def _on_acknowledged(self, flight: _Flight, sent: asyncio.Future[object]) -> None:
+    def _on_acknowledged(self, flight: Flight, sent: asyncio.Future[object]) -> None:
         if sent.cancelled():
             self._lose(f"sequence {flight.drafted.sequence} was not acknowledged")
         elif (error := sent.exception()) is not None:

@@ -29,7 +29,8 @@ from services.collateral_management.domain import (
     reservations,
 )
 from services.collateral_management.domain.draft import Context, Draft, Refused, apply_all
-from services.collateral_management.domain.state import Remembered, RememberedKey, State
+from services.collateral_management.domain.remembered import Remembered, RememberedKey
+from services.collateral_management.domain.state import State
 
 Handler = Callable[[Draft, Any, commands_pb2.Principal], int | Refused]
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TypeVar
 
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Lines
-from libs.common.book import Fingerprint, fold_account
+from libs.common.book import Fingerprint, fold_account, item_of
 from libs.common.ids import entity_of, system_kind
 from libs.common.units import INDEX_ONE
+from services.collateral_management.domain.changes import CHUNK_BITS, Changes
 from services.collateral_management.domain.custody import EFFECTS as CUSTODY_EFFECTS
 from services.collateral_management.domain.custody import Custody
+from services.collateral_management.domain.remembered import EntityAccounts, Remembered, RememberedKey, Session
 
 Line = tuple[int, int, int]  # account, asset or instrument, LineKind
 
@@ -41,34 +43,7 @@ CLOSED_ORDERS_MAX = 10_000  # terminal orders remembered, for reports that come 
 FUNDING_HISTORY_MAX = 64
 SESSIONS_MAX = 64  # of one principal: whoever opens more forgets its own oldest, nobody else's
 SERIAL_MASK = (1 << 48) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """The outcome of a key: what a repetition gets again."""
-
-    request_hash: bytes
-    refusal: ledger_pb2.Refusal
-    detail: str
-    subject: int
-
-
-@dataclass(frozen=True, slots=True)
-class RememberedKey:
-    """A unary key with the run time it was issued at."""
-
-    issued_at_ns: int
-    outcome: Remembered
-
-
-class Session:
-    """High mark and last outcomes of a stream of commands."""
-
-    __slots__ = ("high", "outcomes")
-
-    def __init__(self) -> None:
-        self.high = 0
-        self.outcomes: OrderedDict[int, Remembered] = OrderedDict()
+ORDER, EPISODE = 3, 5  # kinds of items, by the first number of their keys (libs/common/book.py)
 
 
 _Kept = TypeVar(
@@ -90,31 +65,6 @@ def _own(part: _Kept) -> _Kept:
     copy = type(part)()
     copy.CopyFrom(part)
     return copy
-
-
-class EntityAccounts:
-    """Number of accounts of an entity; only those with several cost memory."""
-
-    __slots__ = ("_accounts", "_several")
-
-    def __init__(self, accounts: Attributes) -> None:
-        self._accounts = accounts
-        self._several: dict[int, int] = {}
-
-    def get(self, entity: int, default: int) -> int:
-        """Number of accounts, `default` when there is none."""
-        found = self._several.get(entity)
-        return found or (1 if entity in self._accounts else default)
-
-    def opened(self, entity: int, account: int) -> None:
-        """The entity has a further account: they are numbered from the first one, which has the entity's own id."""
-        if account != entity:
-            self._several[entity] = max(self._several.get(entity, 1), (account - entity) + 1)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, EntityAccounts) and self._several == other._several
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class State:
@@ -149,6 +99,10 @@ class State:
         self.sessions: dict[str, OrderedDict[bytes, Session]] = {}  # by principal, least recently used first
         self.client_keys: dict[str, OrderedDict[str, RememberedKey]] = {}
         self._lines = Lines()
+        self.items: dict[tuple[int, ...], bytes] = {}  # last effect on each item but lines and accounts
+        self.changes = Changes()
+        self.places = 0  # counts what is forgotten in the order it came
+        self.closed_places: dict[int, int] = {}  # closed order -> its place
         self._fingerprint = Fingerprint()
         self._holders: dict[int, set[int]] = {}  # instrument -> clients with lots or variation
         self._overdrawn: dict[int, set[int]] = {}  # asset -> clients with an overdraft
@@ -226,7 +180,10 @@ class State:
         if which == "account":
             self._apply_account(effect.account)
             return
-        self._fingerprint.apply(effect)
+        item = item_of(effect)
+        if item is not None:
+            self._fingerprint.set(*item)
+            self._keep(item[0], effect, is_live=item[1] is not None)
         match which:
             case "order":
                 self._apply_order(_own(effect.order))
@@ -274,9 +231,21 @@ class State:
             case _:  # fills, waterfall steps and alerts say why; their postings stand beside them
                 pass
 
+    def _keep(self, key: tuple[int, ...], effect: journal_pb2.Effect, *, is_live: bool) -> None:
+        self.changes.items.add(key)
+        if is_live or key[0] == ORDER:  # a closed order is remembered for a while
+            self.items[key] = effect.SerializeToString()
+            return
+        self.items.pop(key, None)
+        if key[0] == EPISODE:  # an account's last closing outlives the episode
+            aside = (-EPISODE, effect.episode.account)
+            self.items[aside] = effect.SerializeToString()
+            self.changes.items.add(aside)
+
     def put_line(self, account: int, asset: int, kind: int, value: tuple[int, int]) -> None:
         """Overwrites a line's balance and version."""
         old = self._lines.set(account, asset, kind, value)
+        self.changes.accounts.add(account)
         self._fingerprint.replace((1, account, asset, kind), old, value)
         if kind in _INDEXED and system_kind(account) is None:
             self._index(account, asset, kind, value[0])
@@ -292,7 +261,18 @@ class State:
         else:
             holders.discard(account)
 
+    def load_account(self, account: int, *, attributes: bytes, lines: bytes) -> None:
+        """Replaces an account and its lines by what a checkpoint holds. Raises struct.error, DecodeError."""
+        before = self._lines.peek(account)
+        for (asset, kind), value in self._lines.load(account, lines).items():
+            self._fingerprint.replace((1, account, asset, kind), before.get((asset, kind)), value)
+            if kind in _INDEXED and system_kind(account) is None:
+                self._index(account, asset, kind, value[0])
+        if attributes:
+            self._apply_account(journal_pb2.Account.FromString(attributes))
+
     def _apply_account(self, one: journal_pb2.Account) -> None:
+        self.changes.accounts.add(one.account)
         if fold_account(self.accounts, self._fingerprint, one) is None:
             self.entity_accounts.opened(one.entity, one.account)
             self.entity_serial = max(self.entity_serial, entity_of(one.account) >> 16 & 0xFFFFFFFF)
@@ -308,9 +288,14 @@ class State:
             return
         self.orders.pop(one.order, None)
         live.discard(one.order)
+        self.closed_orders.pop(one.order, None)
         self.closed_orders[one.order] = one
+        self.closed_places[one.order] = self._next_place()
         while len(self.closed_orders) > CLOSED_ORDERS_MAX:
-            self.closed_orders.popitem(last=False)
+            oldest, _ = self.closed_orders.popitem(last=False)
+            del self.closed_places[oldest]
+            self.items.pop((ORDER, oldest), None)
+            self.changes.items.add((ORDER, oldest))
 
     def _apply_reservation(self, one: journal_pb2.Reservation) -> None:
         self.serial = max(self.serial, one.reservation & SERIAL_MASK)
@@ -331,6 +316,9 @@ class State:
             self.closed_sequence[one.account] = one.closed_sequence
 
     def _apply_funding(self, one: journal_pb2.FundingIndex) -> None:
+        if one.tick <= self.funding_tick.get(one.instrument, -1):
+            return  # folded again, behind a checkpoint that has it
+        self.changes.funding.add(one.instrument)
         self.funding_tick[one.instrument] = one.tick
         history = self.funding.setdefault(one.instrument, [])
         history.append((one.run_time_ns, int.from_bytes(one.cumulative_funding, "big", signed=True)))
@@ -348,17 +336,30 @@ class State:
         if one is None:
             one = sessions[session] = Session()
         sessions.move_to_end(session)
-        one.high = max(one.high, n)
-        one.outcomes[n] = outcome
+        one.place = self._next_place()
+        changed = self.changes.sessions.setdefault((principal, session), set())
+        if n > one.high or n in one.outcomes:  # else folded again, behind a checkpoint that has forgotten it
+            one.high = max(one.high, n)
+            one.outcomes[n] = outcome
+            changed.add(n >> CHUNK_BITS)
         while len(one.outcomes) > keep:
-            one.outcomes.popitem(last=False)
+            oldest, _ = one.outcomes.popitem(last=False)
+            changed.add(oldest >> CHUNK_BITS)
         while len(sessions) > SESSIONS_MAX:
-            sessions.popitem(last=False)
+            forgotten, gone = sessions.popitem(last=False)
+            chunks = self.changes.sessions.setdefault((principal, forgotten), set())
+            chunks.update(each >> CHUNK_BITS for each in gone.outcomes)
 
     def remember_key(self, principal: str, key: str, remembered: RememberedKey, *, oldest_ns: int) -> None:
         """Records the outcome of a unary command and forgets what is past the horizon."""
         keys = self.client_keys.setdefault(principal, OrderedDict())
         keys.pop(key, None)  # one issued anew goes to the end
-        keys[key] = remembered
+        keys[key] = replace(remembered, place=self._next_place())
+        self.changes.client_keys.add((principal, key))
         while keys and next(iter(keys.values())).issued_at_ns < oldest_ns:
-            keys.popitem(last=False)
+            expired, _ = keys.popitem(last=False)
+            self.changes.client_keys.add((principal, expired))
+
+    def _next_place(self) -> int:
+        self.places += 1
+        return self.places

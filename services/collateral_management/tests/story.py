@@ -49,6 +49,7 @@ ROLES = {
     "move_capital": ("operator", words.ROLE_OPERATOR),
 }
 
+
 class Story:
     """Each call is one frame with one command; every outcome is kept, and every frame judged by I1 and I2."""
 
@@ -298,6 +299,8 @@ def step_order(
 def content(state: State) -> dict[str, object]:
     """All that a state holds, comparable."""
     found = dict(vars(state))
+    for book_keeping in ("changes", "places", "closed_places"):  # of checkpoints: numbers differ, their order does not
+        del found[book_keeping]
     found["sessions"] = {
         principal: [(key, one.high, list(one.outcomes.items())) for key, one in sessions.items()]
         for principal, sessions in state.sessions.items()

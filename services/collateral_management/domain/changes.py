@@ -1,0 +1,31 @@
+"""What of a state has changed since a checkpoint was begun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+CHUNK_BITS = 8  # outcomes of a session are saved together while their numbers share all but these bits
+
+
+@dataclass(slots=True)
+class Changes:
+    """Names of what is to be saved again; what is no longer there is to be removed.
+
+    Args:
+        accounts: whose attributes or lines.
+        items: keys of the fingerprint's items, and negative ones of what outlives them.
+        sessions: (principal, session) -> chunks of outcomes.
+        client_keys: (principal, key).
+        funding: instruments.
+    """
+
+    accounts: set[int] = field(default_factory=set)
+    items: set[tuple[int, ...]] = field(default_factory=set)
+    sessions: dict[tuple[str, bytes], set[int]] = field(default_factory=dict)
+    client_keys: set[tuple[str, str]] = field(default_factory=set)
+    funding: set[int] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        """Number of items that saving writes, at least."""
+        few = len(self.accounts) + len(self.items) + len(self.client_keys) + len(self.funding)
+        return few + sum(1 + len(chunks) for chunks in self.sessions.values())
