@@ -20,6 +20,7 @@ _TITLES = {
     "I9": "no decision on a mark that forbids it",
     "I10": "healthy accounts lose collateral only as they may",
     "I13": "every follower's book is the ledger's; nothing forgotten",
+    "I15": "what leaves a partition enters the other, once and whole",
     "episodes": "every episode ended healthy or closed",
     "dead letters": "no record was given up on",
 }

@@ -24,6 +24,8 @@ _STEPS = frozenset(
 
 _CASH, _DEBT = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_DEBT_SHARES
 _SUPPLY, _LOSS = ledger_pb2.LINE_KIND_SUPPLY_SHARES, ledger_pb2.LINE_KIND_LOSS
+_QUOTA = ledger_pb2.LINE_KIND_QUOTA
+_OF_POOLS = (_CASH, _DEBT, _SUPPLY, _LOSS, _QUOTA)
 
 Found = Callable[[str, str], None]
 
@@ -32,7 +34,7 @@ Found = Callable[[str, str], None]
 class _Shard:
     """This partition's part of a pool, as the pool's own account has it."""
 
-    lines: dict[int, int] = field(default_factory=lambda: dict.fromkeys((_CASH, _DEBT, _SUPPLY, _LOSS), 0))
+    lines: dict[int, int] = field(default_factory=lambda: dict.fromkeys(_OF_POOLS, 0))
     index: journal_pb2.PoolIndex = field(
         default_factory=lambda: journal_pb2.PoolIndex(
             borrow_index=INDEX_ONE, supply_index=INDEX_ONE, overdraft_index=INDEX_ONE
@@ -42,7 +44,8 @@ class _Shard:
     @property
     def left_over_15(self) -> int:
         """What it holds beyond its lenders' claims, 10^-15 units: reserve and roundings, which only grow."""
-        held = (self.lines[_CASH] + self.lines[_LOSS]) * INDEX_ONE - self.lines[_DEBT] * self.index.borrow_index
+        units = self.lines[_CASH] + self.lines[_LOSS] + self.lines[_QUOTA]
+        held = units * INDEX_ONE - self.lines[_DEBT] * self.index.borrow_index
         return held + self.lines[_SUPPLY] * self.index.supply_index
 
 
@@ -109,7 +112,7 @@ class Audit:
                 before[asset] = (left + self._tick(sequence, shard, effect.pool_index, loss), loss)
             elif effect.HasField("posting") and system_kind(effect.posting.account) is SystemAccount.POOL:
                 one = effect.posting
-                if system_index(one.account) == one.asset and one.kind in (_CASH, _DEBT, _SUPPLY, _LOSS):
+                if system_index(one.account) == one.asset and one.kind in _OF_POOLS:
                     shard = self._shards[one.asset]
                     before.setdefault(one.asset, (shard.left_over_15, shard.lines[_LOSS]))
                     shard.lines[one.kind] = one.balance

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from tools.reconcile.checks.check import Check
 from tools.reconcile.checks.collateral import HealthyKeepsCollateral
 from tools.reconcile.checks.emptied import NoAssetsNoDebt
+from tools.reconcile.checks.in_transit import InTransit
 from tools.reconcile.checks.indices import IndicesNeverFall
 from tools.reconcile.checks.pools import PoolsBalance
 from tools.reconcile.checks.repeatable import SameAgain
@@ -24,6 +25,7 @@ CHECKS: Mapping[str, Callable[[World], Check]] = {
     "I9": UsableMarks,
     "I10": HealthyKeepsCollateral,
     "I13": SameBook,
+    "I15": InTransit,
 }
 
 __all__ = ["CHECKS", "Check"]

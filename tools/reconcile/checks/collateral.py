@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ballast.events.v1 import journal_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
-from libs.common.ids import system_kind
+from libs.common.ids import entity_of, system_kind
 from libs.common.parameters import InstrumentKind
 from libs.common.units import INDEX_ONE, mul_div_up
 from tools.reconcile.checks.check import Watch, where
@@ -20,6 +20,7 @@ _SUPPLY = ledger_pb2.LINE_KIND_SUPPLY_SHARES
 _OWED = (ledger_pb2.LINE_KIND_DEBT_SHARES, ledger_pb2.LINE_KIND_OVERDRAFT_SHARES)
 _LOTS = ledger_pb2.LINE_KIND_LOTS
 _OWNERS = frozenset(("withdraw", "transfer", "supply", "redeem", "place_order", "cancel_order"))
+_WATERFALLS = ("resolve_shortfall", "arrive")  # the last answer of other partitions lets one run
 _ROUNDING_UNITS = 4  # borrowing and repaying round once each, and so do both kinds of debt
 _LOW = (risk_pb2.MARGIN_STATE_LIQUIDATION, risk_pb2.MARGIN_STATE_BANKRUPT)
 
@@ -39,6 +40,7 @@ class HealthyKeepsCollateral(Watch):
         for outcome in frame.body.outcomes:
             if outcome.refusal or outcome.repeated:
                 continue
+            leaving, entering = _movers(outcome)
             moved: dict[int, dict[tuple[int, int], int]] = defaultdict(lambda: defaultdict(int))
             for effect in outcome.effects:
                 if effect.HasField("posting") and system_kind(effect.posting.account) is None:
@@ -49,6 +51,8 @@ class HealthyKeepsCollateral(Watch):
                 else:
                     self._remember(frame, outcome, effect)
             for account, lines in moved.items():
+                if account in entering or entity_of(account) in leaving:
+                    continue  # everything it has goes with it (I15)
                 self._judge(frame, outcome, account, lines, book)
 
     def _remember(self, frame: JournalFrame, outcome: journal_pb2.Outcome, effect: journal_pb2.Effect) -> None:
@@ -108,7 +112,7 @@ class HealthyKeepsCollateral(Watch):
             ):
                 self.findings.add(f"{where(frame)}: a report without a fill moves account {account}")
             return
-        if outcome.command in _OWNERS:
+        if outcome.command in _OWNERS and not (outcome.command == "supply" and outcome.subject != account):
             self._owner(frame, outcome, account, book)
             return
         if outcome.command == "verdict" and outcome.subject in self._reservations:
@@ -118,9 +122,9 @@ class HealthyKeepsCollateral(Watch):
             asset
             for asset in sorted({asset for asset, _ in lines})
             if _change_15(asset, lines, self._indices.get((frame.partition, asset), ones)) < 0
-            and not (outcome.command == "resolve_shortfall" and self._is_dust(account, asset, lines))
+            and not (outcome.command in _WATERFALLS and self._is_dust(account, asset, lines))
         ]
-        if lost or any(delta for (_, kind), delta in lines.items() if kind == _LOTS):
+        if lost or (outcome.command != "arrive" and any(delta for (_, kind), delta in lines.items() if kind == _LOTS)):
             self.findings.add(f"{where(frame)}: {outcome.command} takes assets {lost} from account {account}")
 
     def _is_dust(self, account: int, asset: int, lines: Mapping[tuple[int, int], int]) -> bool:
@@ -140,6 +144,17 @@ class HealthyKeepsCollateral(Watch):
             self.findings.add(f"{where(frame)}: {outcome.command} by {outcome.principal.id} moves account {account}")
         elif not is_client:
             self.findings.add(f"{where(frame)}: {outcome.command} of account {account} is not its owner's")
+
+
+def _movers(outcome: journal_pb2.Outcome) -> tuple[set[int], set[int]]:
+    """Entities that leave with an outcome, and accounts that enter."""
+    leaving, entering = set(), set()
+    for effect in outcome.effects:
+        if effect.HasField("entity_move") and effect.entity_move.is_out:
+            leaving.add(effect.entity_move.entity)
+        elif effect.HasField("account") and effect.account.moved_from:
+            entering.add(effect.account.account)
+    return leaving, entering
 
 
 def _change_15(asset: int, lines: Mapping[tuple[int, int], int], indices: tuple[int, int, int]) -> int:

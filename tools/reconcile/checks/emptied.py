@@ -45,11 +45,20 @@ class NoAssetsNoDebt(Watch):
                     self._emptied(frame, effect.episode, book)
                 elif effect.HasField("waterfall"):
                     self._step(frame, effect.waterfall, posted)
+                    self._asked(frame, outcome, effect.waterfall)
 
     def _emptied(self, frame: JournalFrame, one: journal_pb2.Episode, book: PartitionBook) -> None:
         left = {kind: balance for (_, kind), balance in book.lines_of(one.account).items() if kind in _DEBTS}
         if left:
             self.findings.add(f"{where(frame)}: account {one.account} is closed as emptied and owes {left} shares")
+
+    def _asked(self, frame: JournalFrame, outcome: journal_pb2.Outcome, one: journal_pb2.Waterfall) -> None:
+        """Lenders bear a loss only once every other partition has said what capital it has."""
+        if one.step != ledger_pb2.WATERFALL_STEP_WRITE_OFF or self.world.parameters.partitions == 1:
+            return
+        over = (each.capital_ask for each in outcome.effects if each.HasField("capital_ask"))
+        if not any(each.episode == one.episode and each.is_over for each in over):
+            self.findings.add(f"{where(frame)}: lenders of asset {one.asset} bear a loss, other shards were not asked")
 
     def _step(
         self,

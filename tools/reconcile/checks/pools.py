@@ -24,13 +24,15 @@ DEBT = ledger_pb2.LINE_KIND_DEBT_SHARES
 SUPPLY = ledger_pb2.LINE_KIND_SUPPLY_SHARES
 OVERDRAFT = ledger_pb2.LINE_KIND_OVERDRAFT_SHARES
 LOSS = ledger_pb2.LINE_KIND_LOSS
+QUOTA = ledger_pb2.LINE_KIND_QUOTA
+_LINES = (CASH, DEBT, SUPPLY, LOSS, QUOTA)
 
 
 @dataclass(slots=True)
 class Shard:
     """One partition's part of a pool; lines as the pool's own account has them."""
 
-    lines: dict[int, int] = field(default_factory=lambda: dict.fromkeys((CASH, DEBT, SUPPLY, LOSS), 0))
+    lines: dict[int, int] = field(default_factory=lambda: dict.fromkeys(_LINES, 0))
     borrow_index: int = INDEX_ONE
     supply_index: int = INDEX_ONE
     tick: int = 0
@@ -38,7 +40,8 @@ class Shard:
     @property
     def left_over_15(self) -> int:
         """What the shard holds beyond its lenders' claims, 10^-15 units."""
-        held = (self.lines[CASH] + self.lines[LOSS]) * INDEX_ONE - self.lines[DEBT] * self.borrow_index
+        units = self.lines[CASH] + self.lines[LOSS] + self.lines[QUOTA]
+        held = units * INDEX_ONE - self.lines[DEBT] * self.borrow_index
         return held + self.lines[SUPPLY] * self.supply_index
 
 
@@ -122,15 +125,23 @@ class PoolsBalance(Watch):
             self._compare(books[partition], asset, lenders)
 
     def _compare(self, book: PartitionBook, asset: int, counted: Mapping[int, int]) -> None:
-        """The shares that pool and house count are the very ones that clients hold."""
+        """The shares that pool and house count are the very ones that clients hold, here or after a move elsewhere.
+
+        The house holds claims that it has bought of bankrupt lenders.
+        """
         held = dict.fromkeys(counted, 0)
         for (account, one, kind), balance in book.lines.items():
-            if one == asset and kind in held and system_kind(account) is None:
+            if one == asset and kind in held and _holds(account, kind):
                 held[kind] += balance
         if held != counted:
             self.findings.add(
                 f"partition {book.partition}: pool {asset} counts shares {dict(counted)} by kind, clients hold {held}"
             )
+
+
+def _holds(account: int, kind: int) -> bool:
+    house = system_kind(account)
+    return house in (None, SystemAccount.IN_TRANSIT) or (house is SystemAccount.TREASURY and kind == SUPPLY)
 
 
 def _pool_of(effect: journal_pb2.Effect) -> int | None:
@@ -140,4 +151,4 @@ def _pool_of(effect: journal_pb2.Effect) -> int | None:
         return None
     one = effect.posting
     is_pool = system_kind(one.account) is SystemAccount.POOL and system_index(one.account) == one.asset
-    return one.asset if is_pool and one.kind in (CASH, DEBT, SUPPLY, LOSS) else None
+    return one.asset if is_pool and one.kind in _LINES else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
@@ -34,6 +35,17 @@ def refold(story: Story) -> Story:
     for margin in story.margins:
         margin.frame.fingerprint = renewed.get(margin.frame.fingerprint, margin.frame.fingerprint)
     return story
+
+
+def ran(story: Story) -> journal_pb2.Outcome:
+    """The outcome in which the last waterfall ran."""
+    outcomes = [one for frame in story.frames for one in frame.body.outcomes]
+    return [one for one in outcomes if any(effect.HasField("waterfall") for effect in one.effects)][-1]
+
+
+def _all(story: Story, command: str, *, partition: int) -> list[journal_pb2.Outcome]:
+    frames = [frame for frame in story.frames if frame.partition == partition]
+    return [one for frame in frames for one in frame.body.outcomes if one.command == command]
 
 
 def _last(story: Story, command: str, *, partition: int = 0) -> journal_pb2.Outcome:
@@ -85,9 +97,9 @@ def pool_pays_the_house() -> Story:
 
 def pool_counts_other_shares_than_its_lenders() -> Story:
     story = honest()
-    pool, treasury = _house(SystemAccount.POOL, USD), _house(SystemAccount.TREASURY)
+    pool, suspense = _house(SystemAccount.POOL, USD), _house(SystemAccount.SUSPENSE)
     supply = words.LINE_KIND_SUPPLY_SHARES
-    _post(story, _last(story, "set_index"), (pool, USD, supply, 7), (treasury, USD, supply, -7))
+    _post(story, _last(story, "set_index"), (pool, USD, supply, 7), (suspense, USD, supply, -7))
     return story
 
 
@@ -108,9 +120,40 @@ def emptied_account_owes() -> Story:
 
 def waterfall_says_more_than_it_posted() -> Story:
     story = honest()
-    for effect in _last(story, "resolve_shortfall").effects:
+    for effect in ran(story).effects:
         if effect.HasField("waterfall"):
             effect.waterfall.units += 1
+    return story
+
+
+def lenders_bear_a_loss_before_others_were_asked() -> Story:
+    story = honest()
+    for effect in ran(story).effects:
+        effect.capital_ask.is_over = effect.HasField("capital_ask") and not effect.capital_ask.is_over
+    return story
+
+
+def movement_arrives_smaller_than_it_left() -> Story:
+    story = honest()
+    outcome = next(one for one in _all(story, "arrive", partition=2) if any(e.posting.account for e in one.effects))
+    for effect in outcome.effects:
+        if effect.HasField("posting"):
+            effect.posting.delta -= 7 if effect.posting.delta > 0 else -7
+            effect.posting.balance -= 7 if effect.posting.balance > 0 else -7
+    return story
+
+
+def movement_arrives_that_was_never_sent() -> Story:
+    story = honest()
+    _all(story, "arrive", partition=1)[-1].fact.sequence += 1
+    return story
+
+
+def movement_is_forgotten() -> Story:
+    story = honest()
+    story.frames.remove(next(frame for frame in story.frames if frame.body.outcomes[0].command == "arrive"))
+    for number, frame in enumerate([one for one in story.frames if one.partition == 1]):
+        story.frames[story.frames.index(frame)] = replace(frame, sequence=number + 1)
     return story
 
 
@@ -281,6 +324,7 @@ DEFECTS = [
     ("I2", lenders_are_credited_more_than_borrowers_paid),
     ("I6", emptied_account_owes),
     ("I6", waterfall_says_more_than_it_posted),
+    ("I6", lenders_bear_a_loss_before_others_were_asked),
     ("I7", borrow_index_falls),
     ("I7", supply_index_falls_without_a_loss),
     ("I7", partitions_disagree_on_a_tick),
@@ -298,6 +342,9 @@ DEFECTS = [
     ("I13", risk_publishes_two_books),
     ("I13", order_is_forgotten),
     ("I13", episode_opens_twice),
+    ("I15", movement_arrives_smaller_than_it_left),
+    ("I15", movement_arrives_that_was_never_sent),
+    ("I15", movement_is_forgotten),
     ("episodes", episode_never_ends),
 ]
 # Defects that no other check can see: the invariant is named, and it alone.

@@ -38,6 +38,8 @@ SERVICES = {
     "set_index": "interest_accrual",
     "set_funding": "interest_accrual",
     "settle_variation": "interest_accrual",
+    "arrive": "collateral_management",
+    "confirm_movements": "collateral_management",
 }
 CRASH_PRICE = 1_235_000  # BTC in cents, low enough to open an episode on alice
 
@@ -69,7 +71,11 @@ class Story:
             command.principal.id, command.principal.role = "custodian", words.ROLE_CUSTODIAN
         elif name in SERVICES:
             command.principal.id, command.principal.role = SERVICES[name], words.ROLE_SERVICE
-        if name == "order_report":
+        if name == "arrive":
+            command.fact.stream = f"transit/{command.arrive.movement.from_partition}"
+            command.fact.sequence = command.arrive.movement.sequence
+            command.fact.previous = command.fact.sequence - 1
+        elif name == "order_report":
             previous = self._facts.get(partition, 0)
             self._facts[partition] = previous + 1
             command.fact.stream, command.fact.sequence, command.fact.previous = "venue/north", previous + 1, previous
@@ -83,7 +89,19 @@ class Story:
         outcome = handle(self.states[partition], command, context)
         assert not outcome.refusal, (name, outcome.detail)
         self._journal(partition, outcome)
+        if name not in ("arrive", "confirm_movements"):
+            self._relay()
         return outcome
+
+    def _relay(self) -> None:
+        """Everything that a partition has sent arrives, and is confirmed."""
+        while sent := [state.movements[key] for state in self.states for key in sorted(state.movements)]:
+            for one in sent:
+                if self.states[one.to_partition].streams.get(f"transit/{one.from_partition}", 0) < one.sequence:
+                    self.send("arrive", partition=one.to_partition, movement=one)
+            for one in sent:
+                to, sequence = one.to_partition, one.sequence
+                self.send("confirm_movements", partition=one.from_partition, to_partition=to, sequence=sequence)
 
     def _journal(self, partition: int, outcome: journal_pb2.Outcome) -> None:
         book = self.books[partition]
@@ -269,9 +287,11 @@ def honest(*, crash: ValidityClass = ValidityClass.DEGRADED, closed: bool = True
         dust: units of BTC below one lot on the account that is closed out.
     """
     story = Story()
-    story.mark(1_500_000, hours=1)
+    story.mark(1_500_000)
     insurance = system_account(SystemAccount.INSURANCE, partition=0)
     story.send("confirm_deposit", account=insurance, asset=USD, units=1_000 * DOLLAR)
+    elsewhere = system_account(SystemAccount.INSURANCE, partition=2)
+    story.send("confirm_deposit", partition=2, account=elsewhere, asset=USD, units=10 * DOLLAR)
     lender = story.account("lender", usd=500_000)
     story.send("supply", sender="lender", account=lender, asset=USD, units=400_000 * DOLLAR)
     alice, bob, carol = (

@@ -10,7 +10,7 @@ from ballast.events.v1 import commands_pb2, dead_letter_pb2, journal_pb2
 from tools.reconcile.checks import CHECKS
 from tools.reconcile.engine import Result, reconcile
 from tools.reconcile.records import Chain, DeadRecord, JournalFrame
-from tools.reconcile.tests.defects import ALONE, DEFECTS, ledger_writes_another_fingerprint, refold
+from tools.reconcile.tests.defects import ALONE, DEFECTS, ledger_writes_another_fingerprint, ran, refold
 from tools.reconcile.tests.story import BTC, Story, honest
 
 
@@ -28,7 +28,7 @@ def test_an_honest_run_passes() -> None:
 def test_dust_that_no_order_could_sell_goes_with_the_debt() -> None:
     assert _findings(honest(dust=99_999).reconcile()) == {}
     story = honest()
-    outcome = next(one for frame in story.frames for one in frame.body.outcomes if one.command == "resolve_shortfall")
+    outcome = ran(story)
     bob = next(effect.waterfall.account for effect in outcome.effects if effect.HasField("waterfall"))
     whole_lot = journal_pb2.Posting(
         account=bob, asset=BTC, kind="LINE_KIND_CASH", delta=-100_000, balance=-100_000, version=99

@@ -35,7 +35,7 @@ def test_the_figures_are_those_of_the_story() -> None:
         ("client_slippage_average", "bp"): 1.0,
         ("client_slippage_worst", "bp"): 1.333,
         ("liquidation_fills", "fills"): 2,
-        ("insurance_fund_before", "USD"): "1000",
+        ("insurance_fund_before", "USD"): "1010",
         ("insurance_fund_after", "USD"): "0",
         ("loss_carried_by_lenders", "USD"): values["bad_debt_borne_by_lenders_write_off", "USD"],
         ("mark_to_episode_p50", "ms"): 4.0,
