@@ -22,6 +22,7 @@ from tools.audit.statement import statement
 from tools.audit.stored import Broker, Files, Source, export
 from tools.audit.timeline import instant
 from tools.audit.verify import Verified, verify
+from tools.cli import proof
 from tools.cli.screen import EXIT_CANNOT, EXIT_DIFFERS, EXIT_OK, console, fail, moment, table
 from tools.reconcile.reader import Unreadable
 
@@ -66,6 +67,7 @@ def add(subjects: Any, account: Callable[[str], int]) -> None:
     one = verbs.add_parser("key", help="a new private key for BALLAST_NOTARY_KEY_FILE; prints its public key")
     one.add_argument("file", type=Path, metavar="FILE")
     one.set_defaults(run=run_key)
+    proof.add(verbs)
 
 
 def _reads(parser: argparse.ArgumentParser) -> None:
