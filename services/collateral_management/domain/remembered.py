@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes
+from services.collateral_management.domain.changes import CHUNK_BITS, Changes
+
+SESSIONS_MAX = 64  # of one principal: whoever opens more forgets its own oldest, nobody else's
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,62 @@ class Session:
         self.high = 0
         self.outcomes: OrderedDict[int, Remembered] = OrderedDict()
         self.place = 0
+
+
+class Memory:
+    """What a repetition of a command gets, and what a checkpoint is to save."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, OrderedDict[bytes, Session]] = {}  # by principal, least recently used first
+        self.client_keys: dict[str, OrderedDict[str, RememberedKey]] = {}
+        self.changes = Changes()
+        self.places = 0  # counts what is forgotten in the order it came
+
+    def session(self, principal: str, session: bytes) -> Session | None:
+        """A principal's session, if it is remembered."""
+        sessions = self.sessions.get(principal)
+        return sessions.get(session) if sessions else None
+
+    def load_session(self, principal: str, session: bytes, one: Session) -> None:
+        """Puts a session that a checkpoint holds behind the principal's others."""
+        one.place = self.next_place()
+        self.sessions.setdefault(principal, OrderedDict())[session] = one
+
+    def remember_session(self, principal: str, session: bytes, n: int, outcome: Remembered, *, keep: int) -> None:
+        """Records the outcome of a session command."""
+        sessions = self.sessions.setdefault(principal, OrderedDict())
+        one = sessions.get(session)
+        if one is None:
+            one = sessions[session] = Session()
+        sessions.move_to_end(session)
+        one.place = self.next_place()
+        changed = self.changes.sessions.setdefault((principal, session), set())
+        if n > one.high or n in one.outcomes:  # else folded again, behind a checkpoint that has forgotten it
+            one.high = max(one.high, n)
+            one.outcomes[n] = outcome
+            changed.add(n >> CHUNK_BITS)
+        while len(one.outcomes) > keep:
+            oldest, _ = one.outcomes.popitem(last=False)
+            changed.add(oldest >> CHUNK_BITS)
+        while len(sessions) > SESSIONS_MAX:
+            forgotten, gone = sessions.popitem(last=False)
+            chunks = self.changes.sessions.setdefault((principal, forgotten), set())
+            chunks.update(each >> CHUNK_BITS for each in gone.outcomes)
+
+    def remember_key(self, principal: str, key: str, remembered: RememberedKey, *, oldest_ns: int) -> None:
+        """Records the outcome of a unary command and forgets what is past the horizon."""
+        keys = self.client_keys.setdefault(principal, OrderedDict())
+        keys.pop(key, None)  # one issued anew goes to the end
+        keys[key] = replace(remembered, place=self.next_place())
+        self.changes.client_keys.add((principal, key))
+        while keys and next(iter(keys.values())).issued_at_ns < oldest_ns:
+            expired, _ = keys.popitem(last=False)
+            self.changes.client_keys.add((principal, expired))
+
+    def next_place(self) -> int:
+        """Place of what comes now among what is forgotten in the order it came."""
+        self.places += 1
+        return self.places
 
 
 class EntityAccounts:

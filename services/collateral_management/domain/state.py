@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from ballast.events.v1 import journal_pb2, movement_pb2
@@ -13,10 +12,9 @@ from libs.common.accounts import Attributes, Lines
 from libs.common.book import Fingerprint, fold_account, item_of
 from libs.common.ids import entity_of, system_kind
 from libs.common.units import INDEX_ONE
-from services.collateral_management.domain.changes import CHUNK_BITS, Changes
 from services.collateral_management.domain.custody import EFFECTS as CUSTODY_EFFECTS
 from services.collateral_management.domain.custody import Custody
-from services.collateral_management.domain.remembered import EntityAccounts, Remembered, RememberedKey, Session
+from services.collateral_management.domain.remembered import EntityAccounts, Memory
 
 Line = tuple[int, int, int]  # account, asset or instrument, LineKind
 
@@ -41,7 +39,6 @@ LIVE = frozenset(
 )
 CLOSED_ORDERS_MAX = 10_000  # terminal orders remembered, for reports that come late
 FUNDING_HISTORY_MAX = 64
-SESSIONS_MAX = 64  # of one principal: whoever opens more forgets its own oldest, nobody else's
 SERIAL_MASK = (1 << 48) - 1
 ORDER, EPISODE = 3, 5  # kinds of items, by the first number of their keys (libs/common/book.py)
 
@@ -67,10 +64,11 @@ def _own(part: _Kept) -> _Kept:
     return copy
 
 
-class State:
-    """State of one partition. Changed by `apply` and `remember_*` only."""
+class State(Memory):
+    """State of one partition. Changed by `apply` and `remember_*` only; `load_*` are for checkpoints."""
 
     def __init__(self, partition: int) -> None:
+        super().__init__()
         self.partition = partition
         self.serial = 0  # of orders, reservations and episodes
         self.entity_serial = 0
@@ -96,12 +94,8 @@ class State:
         self.aliases: dict[int, int] = {}  # account id before it moved here -> id now
         self.windows: dict[str, tuple[int, int]] = {}  # client -> (window of run time, commands in it)
         self.custody = Custody()
-        self.sessions: dict[str, OrderedDict[bytes, Session]] = {}  # by principal, least recently used first
-        self.client_keys: dict[str, OrderedDict[str, RememberedKey]] = {}
         self._lines = Lines()
         self.items: dict[tuple[int, ...], bytes] = {}  # last effect on each item but lines and accounts
-        self.changes = Changes()
-        self.places = 0  # counts what is forgotten in the order it came
         self.closed_places: dict[int, int] = {}  # closed order -> its place
         self._fingerprint = Fingerprint()
         self._holders: dict[int, set[int]] = {}  # instrument -> clients with lots or variation
@@ -122,9 +116,21 @@ class State:
         """(asset, kind) of the account's lines that are not zero, sorted."""
         return sorted([key for key, value in self._lines.of(account).items() if value[0]])
 
+    def packed_lines(self, account: int) -> bytes:
+        """Every line the account ever had, as bytes."""
+        return self._lines.packed(account)
+
+    def accounts_with_lines(self) -> Iterator[int]:
+        """Accounts that have or had a line, the house's too."""
+        return self._lines.accounts()
+
     def holders(self, instrument: int) -> list[int]:
         """Accounts with lots or variation in the instrument, sorted; house accounts left out."""
         return sorted(self._holders.get(instrument, ()))
+
+    def holders_unsorted(self, instrument: int) -> Iterable[int]:
+        """The same, in no order."""
+        return self._holders.get(instrument, ())
 
     def overdrawn(self, asset: int) -> list[int]:
         """Clients' accounts with an overdraft in the asset, sorted."""
@@ -290,7 +296,7 @@ class State:
         live.discard(one.order)
         self.closed_orders.pop(one.order, None)
         self.closed_orders[one.order] = one
-        self.closed_places[one.order] = self._next_place()
+        self.closed_places[one.order] = self.next_place()
         while len(self.closed_orders) > CLOSED_ORDERS_MAX:
             oldest, _ = self.closed_orders.popitem(last=False)
             del self.closed_places[oldest]
@@ -323,43 +329,3 @@ class State:
         history = self.funding.setdefault(one.instrument, [])
         history.append((one.run_time_ns, int.from_bytes(one.cumulative_funding, "big", signed=True)))
         del history[:-FUNDING_HISTORY_MAX]
-
-    def session(self, principal: str, session: bytes) -> Session | None:
-        """A principal's session, if it is remembered."""
-        sessions = self.sessions.get(principal)
-        return sessions.get(session) if sessions else None
-
-    def remember_session(self, principal: str, session: bytes, n: int, outcome: Remembered, *, keep: int) -> None:
-        """Records the outcome of a session command."""
-        sessions = self.sessions.setdefault(principal, OrderedDict())
-        one = sessions.get(session)
-        if one is None:
-            one = sessions[session] = Session()
-        sessions.move_to_end(session)
-        one.place = self._next_place()
-        changed = self.changes.sessions.setdefault((principal, session), set())
-        if n > one.high or n in one.outcomes:  # else folded again, behind a checkpoint that has forgotten it
-            one.high = max(one.high, n)
-            one.outcomes[n] = outcome
-            changed.add(n >> CHUNK_BITS)
-        while len(one.outcomes) > keep:
-            oldest, _ = one.outcomes.popitem(last=False)
-            changed.add(oldest >> CHUNK_BITS)
-        while len(sessions) > SESSIONS_MAX:
-            forgotten, gone = sessions.popitem(last=False)
-            chunks = self.changes.sessions.setdefault((principal, forgotten), set())
-            chunks.update(each >> CHUNK_BITS for each in gone.outcomes)
-
-    def remember_key(self, principal: str, key: str, remembered: RememberedKey, *, oldest_ns: int) -> None:
-        """Records the outcome of a unary command and forgets what is past the horizon."""
-        keys = self.client_keys.setdefault(principal, OrderedDict())
-        keys.pop(key, None)  # one issued anew goes to the end
-        keys[key] = replace(remembered, place=self._next_place())
-        self.changes.client_keys.add((principal, key))
-        while keys and next(iter(keys.values())).issued_at_ns < oldest_ns:
-            expired, _ = keys.popitem(last=False)
-            self.changes.client_keys.add((principal, expired))
-
-    def _next_place(self) -> int:
-        self.places += 1
-        return self.places

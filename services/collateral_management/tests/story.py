@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from ballast.events.v1 import commands_pb2, journal_pb2
@@ -16,6 +17,7 @@ from libs.common.units import INDEX_ONE, SECOND_NS
 from services.collateral_management.domain.draft import Context
 from services.collateral_management.domain.ledger import fold, handle
 from services.collateral_management.domain.state import CASH, DEBT, LOSS, LOTS, QUOTA, SUPPLY, VARIATION, State
+from services.collateral_management.tests.restoring import Checkpoints, comparable, restored
 
 USD, BTC, ETH, LTC = 1, 2, 3, 4
 BTC_SPOT, BTC_PERP, BTC_INVERSE = 1, 11, 21
@@ -102,6 +104,12 @@ class Story:
             if effect.HasField("posting") and system_kind(one.account) is None and one.kind not in (LOTS, VARIATION):
                 assert self.balance(one.account, one.asset, one.kind) >= 0, outcome
 
+    def _verify_restoring(self, random: Random) -> None:
+        frames = list(zip(self.contexts, self.frames, strict=True))
+        checkpoints = Checkpoints(self.partition, random)
+        checkpoints.run(frames)
+        assert comparable(restored(checkpoints, frames)) == comparable(self.state)
+
     def verify(self) -> None:
         """The state is the fold of the frames, and so is a follower's book: everything, byte for byte."""
         folded, book = State(self.partition), PartitionBook(self.partition)
@@ -110,6 +118,8 @@ class Story:
             book.apply(sequence=context.sequence, run_time_ns=context.now_ns, body=body)
             assert book.fingerprint == body.fingerprint
         assert content(folded) == content(self.state)
+        for seed in range(3):
+            self._verify_restoring(Random(seed))
         assert book.lines == {line: balance for line, balance in self.state.all_lines() if balance}
         assert (book.accounts, book.orders) == (self.state.accounts, self.state.orders)
         assert (book.reservations, book.episodes) == (self.state.reservations, self.state.episodes)

@@ -12,7 +12,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from libs.common import commands as edge
 from libs.common.ids import SystemAccount
 from services.collateral_management.domain.ledger import request_hash
-from services.collateral_management.domain.state import SESSIONS_MAX
+from services.collateral_management.domain.remembered import SESSIONS_MAX
 from services.collateral_management.tests.story import BTC_PERP, BUY, DOLLAR, USD, Story, alerts, content
 
 HOUR = 3_600
