@@ -15,9 +15,9 @@ class Settings(ServiceSettings):
 
     Attributes: shadow_config_directory (a second parameter set, evaluated beside the one in force; none: off),
     shadow_every_frames (how many marks frames it looks at one of), kernel_from_accounts (accounts of a partition from
-    which they are swept by machine code, which is made at the start; none: never).
+    which they are swept by machine code, which is made at the start; fewer are cheaper without).
     """
 
     shadow_config_directory: Path | None = None
     shadow_every_frames: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    kernel_from_accounts: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
+    kernel_from_accounts: Annotated[int, Field(ge=0, le=100_000_000)] = 256

@@ -132,12 +132,7 @@ class Decisions:
                 yield self._command(_Subject(True, account), judged, open_episode=opened)
 
     def _verdicts(self, judged: Judged) -> Iterator[commands_pb2.Command]:
-        row_of = self._fold.columns.row_of
-        waiting = [
-            (key, one)
-            for key, one in sorted(self._fold.pending.items())
-            if row_of.get(one.account) in judged.at and not self._is_waiting(_Subject(False, key), judged)
-        ]
+        waiting = [(key, self._fold.pending[key]) for key in self._unjudged(judged)]
         orders = [one for _, one in waiting if isinstance(one, journal_pb2.Order)]
         released = self._paid_out([one.account for _, one in waiting], judged)
         verdicts = self._judge_orders(orders, judged, released)
@@ -153,6 +148,26 @@ class Decisions:
                     account=one.account, reservation=key, settle=not reason, reason=reason, citation=judged.citation
                 )
                 yield self._command(_Subject(False, key), judged, verdict=verdict)
+
+    def _unjudged(self, judged: Judged) -> list[int]:
+        """Ids, in order, of what waits for a verdict on one of the rows judged."""
+        fold, columns = self._fold, self._fold.columns
+        if len(judged.at) < len(fold.pending):
+            accounts = (columns.accounts[row] for row in judged.at)
+            keys = [key for account in accounts for key in fold.pending_of.get(account, ())]
+        else:
+            keys = [key for key, one in fold.pending.items() if columns.row_of.get(one.account) in judged.at]
+        return sorted(key for key in keys if not self._is_waiting(_Subject(False, key), judged))
+
+    def may_judge(self, *, mark_sequence: int, now_ns: int) -> set[int]:
+        """Accounts with something that waits for a verdict which may be made at this mark."""
+        found = set()
+        for key, one in self._fold.pending.items():
+            asked = self._asked.get(_Subject(False, key))
+            is_waiting = asked is not None and asked.until_ns > now_ns
+            if not is_waiting and self._not_before.get(_Subject(False, key), 0) <= mark_sequence:
+                found.add(one.account)
+        return found
 
     def _paid_out(self, accounts: Sequence[int], judged: Judged) -> dict[int, tuple[Margins, int]]:
         """Margins by row of accounts with reserved cash, as if it had left: new risk and outflows are judged on those.

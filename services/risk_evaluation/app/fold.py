@@ -53,6 +53,7 @@ class PartitionFold:
         self.book = PartitionBook(partition)
         self.columns = Columns(model)
         self.pending: dict[int, Pending] = {}  # orders and reservations that wait for a verdict, by id
+        self.pending_of: dict[int, set[int]] = {}  # their ids by account
         self._model = model
         self._session = session
 
@@ -120,5 +121,9 @@ class PartitionFold:
     def _wait(self, key: int, one: Pending, *, waits: bool) -> None:
         if waits:
             self.pending[key] = one
-        else:
-            self.pending.pop(key, None)
+            self.pending_of.setdefault(one.account, set()).add(key)
+        elif self.pending.pop(key, None) is not None:
+            mine = self.pending_of[one.account]
+            mine.discard(key)
+            if not mine:
+                del self.pending_of[one.account]

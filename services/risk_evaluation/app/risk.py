@@ -14,6 +14,9 @@ from services.risk_evaluation.app.partition import PartitionRisk
 from services.risk_evaluation.app.ports import Outlet, Output, Readings
 from services.risk_evaluation.domain.model import Model
 
+TOUCHED_EVERY_SECONDS = 0.005  # journal frames that come within it are looked at together
+SENDING_TURNS = 3  # of the event loop, until what the producer took is on its way
+
 
 class Behind(Fault):
     """The book does not have that sequence in time, or this worker does not have the partition."""
@@ -55,6 +58,9 @@ class Risk:
         self._after_marks = after_marks
         self._kernel_from = kernel_from
         self._frames: deque[tuple[AcceptedFrame, int, bool]] = deque()
+        self._part_due = False
+        self._part_of = 0  # the partition whose part of everyone went out last
+        self._later: asyncio.TimerHandle | None = None
         self._marks_caught_up = False
         self._everything = False
         self._wake = asyncio.Event()
@@ -96,6 +102,14 @@ class Risk:
         if frame.sequence <= risk.fold.sequence:
             return
         risk.apply(frame)
+        self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_later(TOUCHED_EVERY_SECONDS, self._wake_now)
+
+    def _wake_now(self) -> None:
+        self._later = None
         self._wake.set()
 
     def take_marks(self, frame: AcceptedFrame, *, received_wall_ns: int, is_history: bool) -> None:
@@ -158,11 +172,24 @@ class Risk:
         for partition in sorted(self.live):
             risk = self.partitions[partition]
             if risk.is_touched and self._may_judge:
-                output = risk.on_touched(self.market, self.control, now_ns=self._now_ns())
-                if output is not None:
+                for output in risk.on_touched(self.market, self.control, now_ns=self._now_ns()):
                     await self._let_out(risk, output)
         async with self._folded:
             self._folded.notify_all()
+        await self._let_part_out()
+
+    async def _let_part_out(self) -> None:
+        """One part of everyone of one partition after each mark, the partitions in turn."""
+        if not self._part_due or self._frames or not self._may_judge:
+            return
+        self._part_due = False
+        live = sorted(self.live)
+        for partition in [one for one in live if one > self._part_of] + [one for one in live if one <= self._part_of]:
+            output = self.partitions[partition].next_part(self.market, self.control)
+            if output is not None:
+                self._part_of = partition
+                await self._let_out(self.partitions[partition], output)
+                return
 
     @property
     def _may_judge(self) -> bool:
@@ -179,10 +206,13 @@ class Risk:
         self._everything = False
         for partition in sorted(self.live):
             risk = self.partitions[partition]
-            output = risk.on_marks(self.market, self.control, now_ns=self._now_ns())
-            await self._let_out(risk, replace(output, on_marks=on_marks))
+            for output in risk.on_marks(self.market, self.control, now_ns=self._now_ns()):
+                await self._let_out(risk, replace(output, on_marks=on_marks))
+            for _ in range(SENDING_TURNS):
+                await asyncio.sleep(0)
         if on_marks:
             self._after_marks(self)
+            self._part_due = True
 
     async def _let_out(self, risk: PartitionRisk, output: Output) -> None:
         self._readings.partition(risk.partition, by_state=risk.by_state, sequence=risk.fold.sequence)

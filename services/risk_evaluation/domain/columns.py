@@ -10,7 +10,7 @@ import numpy as np
 
 from libs.common.ids import entity_of
 from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
-from services.risk_evaluation.domain.arrays import F8, I8, Mask
+from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask
 from services.risk_evaluation.domain.model import Model
 
 FIRST_CAPACITY = 64
@@ -140,6 +140,7 @@ class Columns:
         self._lots = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
         self._variation = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
         self._entity = np.zeros(FIRST_CAPACITY, dtype=np.int64)
+        self._is_ordered = np.zeros(FIRST_CAPACITY, dtype=np.uint8)  # 1 for rows with live orders
 
     def row(self, account: int) -> int:
         """The row of an account, made when it is new."""
@@ -196,12 +197,19 @@ class Columns:
 
     def set_order(self, account: int, order: OpenOrder) -> None:
         """Overwrites a live order."""
-        self.orders.setdefault(self.row(account), {})[order.order] = order
+        row = self.row(account)
+        self.orders.setdefault(row, {})[order.order] = order
+        self._is_ordered[row] = 1
         self._all_orders = None
 
     def remove_order(self, account: int, order: int) -> None:
         """Forgets an order that is terminal."""
-        self.orders.get(self.row(account), {}).pop(order, None)
+        row = self.row(account)
+        orders = self.orders.get(row, {})
+        orders.pop(order, None)
+        if not orders:
+            self.orders.pop(row, None)
+            self._is_ordered[row] = 0
         self._all_orders = None
 
     def set_indices(self, asset_id: int, indices: Indices) -> None:
@@ -227,6 +235,11 @@ class Columns:
     def entities(self) -> I8:
         """Number of each row's entity."""
         return self._entity[: len(self.accounts)]
+
+    @property
+    def is_ordered(self) -> U1:
+        """1 for each row with live orders."""
+        return self._is_ordered[: len(self.accounts)]
 
     def entity_rows(self, rows: Iterable[int]) -> list[int]:
         """All rows of the entities that these rows belong to, in row order."""
@@ -276,10 +289,9 @@ class Columns:
     def _order_columns(self, rows: Sequence[int], without: Collection[int]) -> OrderColumns:
         found: list[tuple[int, OpenOrder]] = []
         if self.orders:
-            for position, row in enumerate(rows):
-                orders = self.orders.get(row)
-                if orders:
-                    found += [(position, orders[key]) for key in sorted(orders) if key not in without]
+            for position in np.flatnonzero(self._is_ordered[np.asarray(rows, dtype=np.int64)]).tolist():
+                orders = self.orders[rows[position]]
+                found += [(position, orders[key]) for key in sorted(orders) if key not in without]
         return order_columns(self._model, found)
 
     def claim_units(self, account: int, column: Column, asset_id: int) -> int:
@@ -298,6 +310,7 @@ class Columns:
         self._lots = np.concatenate([self._lots, np.zeros_like(self._lots)], axis=1)
         self._variation = np.concatenate([self._variation, np.zeros_like(self._variation)], axis=1)
         self._entity = np.concatenate([self._entity, np.zeros_like(self._entity)])
+        self._is_ordered = np.concatenate([self._is_ordered, np.zeros_like(self._is_ordered)])
 
 
 def _units_of(column: Column, shares: int, indices: Indices) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from libs.common.ids import account_id
-from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.arrays import F8, U1
 from services.risk_evaluation.domain.columns import Columns, OpenOrder
 from services.risk_evaluation.domain.lines import quantities, still_money
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices, price_book
 from services.risk_evaluation.domain.sweep.arena import Arena
-from services.risk_evaluation.domain.sweep.engine import Standings, run_alone, run_entities, split
+from services.risk_evaluation.domain.sweep.engine import Split, Standings, run_alone, run_entities, split
 from services.risk_evaluation.domain.sweep.entities import order_table
 from services.risk_evaluation.domain.sweep.layout import kernel_table
 
@@ -41,22 +41,31 @@ class LiveBook:
         self._arena = Arena(lines=len(model.lines.bucket))
         self._money: F8 = np.zeros(0)
         self._out = Standings.of(0)
+        self._was_ordered: U1 = np.zeros(0, dtype=np.uint8)
+        self._split = split(np.zeros(0, dtype=np.int64), self._was_ordered)
 
     def standings(self, prices: Prices) -> Standings:
         """The margins; the arrays are written again by the next call."""
         columns, count = self._columns, len(self._columns.accounts)
         self._follow(prices, count)
-        has_orders = np.zeros(count, dtype=np.uint8)
-        has_orders[[row for row, orders in columns.orders.items() if orders]] = 1
-        which = split(columns.entities, has_orders)
+        which = self._split_now()
         table = kernel_table(self._model, prices)
         run_alone(self._arena, self._money, table, which.alone, self._out)
         if which.members.shape[0]:
-            rows = np.unique(which.members)
+            rows = np.flatnonzero(self._was_ordered)
             book = columns.some_rows(rows.tolist())
             orders = order_table(self._model, prices, table, book, rows=rows, accounts=count)
             run_entities(self._arena, self._money, table, orders, which, self._out)
         return self._out
+
+    def _split_now(self) -> Split:
+        """The split, made anew only where accounts came or orders came and went."""
+        columns = self._columns
+        is_ordered = columns.is_ordered
+        if not np.array_equal(is_ordered, self._was_ordered):
+            self._was_ordered = is_ordered.copy()
+            self._split = split(columns.entities, self._was_ordered)
+        return self._split
 
     def _follow(self, prices: Prices, count: int) -> None:
         changed = self._columns.take_changed()
