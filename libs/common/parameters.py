@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from libs.common.ids import AssetId, InstrumentId, VenueId
+from libs.common.option_parameters import NO_OPTION_RISK, OptionRisk, SurfaceRule
 from libs.common.units import SECOND_NS, Lots, Ppm, Rate12, Units, UnixNs
+
+_NEVER = UnixNs(0)
 
 
 class InstrumentKind(IntEnum):
@@ -69,7 +72,7 @@ class Instrument:
         max_order_lots: bound of one order.
         max_price: bound of a price.
         clearing, delivery: see there.
-        expiry_ns: run time from which it is worth its settlement price; 0 for never.
+        expiry_ns, delisted_ns: run time from which it is worth its settlement price; 0 for never.
         option: call or put, None for all but options.
         strike: of an option, integer with `settlement_exponent`.
         settlement_exponent: of a price it expires at: an option's is the exponent of its underlying's USD price.
@@ -89,7 +92,8 @@ class Instrument:
     max_price: int
     clearing: Clearing = Clearing.EXTERNAL
     delivery: Delivery = Delivery.CASH
-    expiry_ns: UnixNs = UnixNs(0)
+    expiry_ns: UnixNs = _NEVER
+    delisted_ns: UnixNs = _NEVER
     option: OptionType | None = None
     strike: int = 0
     settlement_exponent: int = 0
@@ -103,6 +107,16 @@ class Instrument:
     def is_option(self) -> bool:
         """Holds lots, paid for in cash."""
         return self.option is not None
+
+    @property
+    def is_call(self) -> bool:
+        """A call option."""
+        return self.option is OptionType.CALL
+
+    @property
+    def closes_ns(self) -> UnixNs:
+        """Run time from which nothing is traded: its delisting or its expiry, whatever comes first; 0 for never."""
+        return UnixNs(min((at for at in (self.delisted_ns, self.expiry_ns) if at), default=0))
 
     @property
     def is_perpetual(self) -> bool:
@@ -206,6 +220,7 @@ class MarginModel:
         grid: spot moves as shares of the range, -1 .. 1, with 0.
         withdrawal_notional: share of net notional per underlying that must stay.
         profiles: how volatility follows prices; an asset without one keeps the sigma of its block.
+        options: what is asked of options beyond moves of spot.
     """
 
     blend: Ppm
@@ -215,6 +230,7 @@ class MarginModel:
     assets: tuple[AssetRisk, ...]
     stresses: tuple[JointStress, ...]
     profiles: tuple[VolatilityProfile, ...] = ()
+    options: OptionRisk = NO_OPTION_RISK
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +355,7 @@ class Parameters:
     principals: tuple[PrincipalRule, ...]
     genesis_ns: UnixNs  # run time before which nothing happens
     guards: GuardRules = GuardRules()
+    surfaces: tuple[SurfaceRule, ...] = ()
 
     _assets: dict[int, Asset] = field(init=False, repr=False, compare=False)
     _instruments: dict[int, Instrument] = field(init=False, repr=False, compare=False)

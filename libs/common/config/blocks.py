@@ -5,53 +5,37 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
+
+from libs.common.config.fields import (
+    Amount,
+    Block,
+    Dust,
+    Id,
+    InnerShare,
+    Move,
+    Number,
+    PositiveNumber,
+    PositiveShare,
+    PublicKey,
+    Rate,
+    Ratio,
+    Seconds,
+    Share,
+    SignedRate,
+    SignedShare,
+    Symbol,
+    Text,
+    within,
+)
+from libs.common.config.option_blocks import OptionRiskBlock, SurfaceBlock
 
 UNITS_MAX = 2**62
 NUMERAIRE = "USD"  # worth 1
 PROFILE_SAMPLES_MAX = 1_000  # what the state of a volatility profile may keep
 
 
-def _within(low: str, high: str, *, digits: int, above: bool = False, below: bool = False) -> AfterValidator:
-    """Takes decimals from low to high; `above` and `below` leave the ends out."""
-    least, most = Decimal(low), Decimal(high)
-    words = f"expected a decimal {'above' if above else 'from'} {low} {'to below' if below else 'to'} {high}"
-
-    def check(text: str) -> str:
-        number = Decimal(text)
-        if not least <= number <= most or (above and number == least) or (below and number == most):
-            raise ValueError(f"{words}, was {text}")
-        if len(text.partition(".")[2].rstrip("0")) > digits:
-            raise ValueError(f"expected at most {digits} digits after the point, was {text}")
-        return text
-
-    return AfterValidator(check)
-
-
-_Text = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$")]
-Amount = Annotated[_Text, _within("0", "1000000000000000", digits=18, above=True)]  # its scale is its asset's
-Dust = Annotated[_Text, _within("0", "1000000", digits=18)]
-Number = Annotated[_Text, _within("0", "1000", digits=6)]
-PositiveNumber = Annotated[_Text, _within("0", "1000", digits=6, above=True)]
-Ratio = Annotated[_Text, _within("1", "10", digits=6)]
-Share = Annotated[_Text, _within("0", "1", digits=6)]
-PositiveShare = Annotated[_Text, _within("0", "1", digits=6, above=True)]
-InnerShare = Annotated[_Text, _within("0", "1", digits=6, above=True, below=True)]
-SignedShare = Annotated[_Text, _within("-1", "1", digits=6)]
-Move = Annotated[_Text, _within("-1", "100", digits=6)]
-Rate = Annotated[_Text, _within("0", "1000", digits=12)]
-SignedRate = Annotated[_Text, _within("-1", "1", digits=12)]
-Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*$", max_length=32)]
-Id = Annotated[int, Field(ge=1, le=2047)]
-Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
-PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # Ed25519, hex
-
-
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class AssetBlock(_Block):
+class AssetBlock(Block):
     """An asset; `largest_supply` in whole coins proves that balances fit."""
 
     id: Id
@@ -67,7 +51,7 @@ class AssetBlock(_Block):
         return self
 
 
-class InstrumentBlock(_Block):
+class InstrumentBlock(Block):
     """An instrument; `lot` in base assets, or face in quote for inverse perps and futures.
 
     A coin option's tick and prices are in coins a coin; its strike, like any option's, in the quote.
@@ -90,7 +74,8 @@ class InstrumentBlock(_Block):
     max_order_lots: Annotated[int, Field(ge=1, le=2**40)]
     clearing: Annotated[str, StringConstraints(pattern="^(external|internal)$")] = "external"
     delivery: Annotated[str, StringConstraints(pattern="^(cash|physical)$")] = "cash"
-    expiry_s: Annotated[int, Field(ge=0, le=4_102_444_800)] | None = None
+    expiry_s: Annotated[int, Field(ge=1, le=4_102_444_800)] | None = None
+    delisted_s: Annotated[int, Field(ge=1, le=4_102_444_800)] | None = None
     option: Annotated[str, StringConstraints(pattern="^(call|put)$")] | None = None
     strike: Amount | None = None
 
@@ -109,12 +94,14 @@ class InstrumentBlock(_Block):
             raise ValueError(f"expected option and strike of options only, was a {self.kind}")
         if self.delivery == "physical" and (not is_dated or self.kind in ("inverse_future", "coin_option")):
             raise ValueError(f"expected delivery of linear futures and options only, was a {self.kind}")
+        if self.delisted_s is not None and (is_option or self.kind == "spot"):
+            raise ValueError(f"expected delisted_s of perps and futures only, was of a {self.kind}")
         if self.clearing == "internal" and self.kind == "spot":
             raise ValueError("expected an external spot instrument, was internal")
         return self
 
 
-class VenueBlock(_Block):
+class VenueBlock(Block):
     """A venue."""
 
     id: Id
@@ -123,7 +110,7 @@ class VenueBlock(_Block):
     taker_fee: Share
 
 
-class PoolBlock(_Block):
+class PoolBlock(Block):
     """A lending pool."""
 
     asset: Symbol
@@ -136,7 +123,7 @@ class PoolBlock(_Block):
     dust: Dust
 
 
-class AssetRiskBlock(_Block):
+class AssetRiskBlock(Block):
     """Scan ranges and liquidity of one underlying."""
 
     asset: Symbol
@@ -158,15 +145,13 @@ class AssetRiskBlock(_Block):
         return self
 
 
-class ProfileBlock(_Block):
+class ProfileBlock(Block):
     """A volatility profile: how an underlying's volatility follows its price."""
 
     asset: Symbol
     floor: PositiveNumber
     stressed: PositiveNumber
-    stressed_weight: Annotated[
-        _Text, _within("0.25", "1", digits=6)
-    ]  # at least a quarter: EU 153/2013, article 28(1)(b)
+    stressed_weight: Annotated[Text, within("0.25", "1", digits=6)]  # at least a quarter: EU 153/2013, article 28(1)(b)
     ceiling: PositiveNumber
     fast_half_life_s: Seconds
     slow_half_life_s: Seconds
@@ -190,23 +175,24 @@ class ProfileBlock(_Block):
         return self
 
 
-class StressBlock(_Block):
+class StressBlock(Block):
     """A named joint move."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     moves: dict[Symbol, Move]
 
 
-class MarginBlock(_Block):
+class MarginBlock(Block):
     """The house margin."""
 
     blend: Share
-    initial_over_maintenance: Annotated[_Text, _within("1.1", "10", digits=6)]
+    initial_over_maintenance: Annotated[Text, within("1.1", "10", digits=6)]
     grid: Annotated[list[SignedShare], Field(min_length=3, max_length=101)]
     withdrawal_notional: Share
     assets: list[AssetRiskBlock]
     stresses: list[StressBlock]
-    profiles: list[ProfileBlock] = []
+    profiles: list[ProfileBlock] = Field(default_factory=list)
+    options: OptionRiskBlock | None = None
 
     @model_validator(mode="after")
     def _sane(self) -> MarginBlock:
@@ -216,7 +202,7 @@ class MarginBlock(_Block):
         return self
 
 
-class PricesBlock(_Block):
+class PricesBlock(Block):
     """The price guard."""
 
     band: PositiveShare
@@ -224,7 +210,7 @@ class PricesBlock(_Block):
     slow_per_10min: PositiveShare
 
 
-class LedgerBlock(_Block):
+class LedgerBlock(Block):
     """Bounds of the ledger."""
 
     verdict_validity_s: Seconds
@@ -239,10 +225,10 @@ class LedgerBlock(_Block):
     step_orders_max: Annotated[int, Field(ge=1, le=32)]
     command_window_s: Seconds
     commands_per_window_max: Annotated[int, Field(ge=1, le=10**9)]
-    notary_keys: Annotated[list[PublicKey], Field(max_length=16)] = []
+    notary_keys: Annotated[list[PublicKey], Field(max_length=16, default_factory=list)]
 
 
-class OutflowBlock(_Block):
+class OutflowBlock(Block):
     """How much of an asset may leave, floors in whole coins."""
 
     asset: Symbol
@@ -252,7 +238,7 @@ class OutflowBlock(_Block):
     day_floor: Amount
 
 
-class GuardsBlock(_Block):
+class GuardsBlock(Block):
     """What keeps assets in when something is wrong."""
 
     outage_s: Seconds
@@ -261,7 +247,7 @@ class GuardsBlock(_Block):
     outflows: list[OutflowBlock]
 
 
-class LiquidationBlock(_Block):
+class LiquidationBlock(Block):
     """How episodes are worked off."""
 
     target: Ratio
@@ -270,7 +256,7 @@ class LiquidationBlock(_Block):
     steps_max: Annotated[int, Field(ge=1, le=10_000)]
 
 
-class ScheduleBlock(_Block):
+class ScheduleBlock(Block):
     """When periodic things happen."""
 
     interest_every_s: Seconds
@@ -279,14 +265,14 @@ class ScheduleBlock(_Block):
     settle_every_s: Seconds
 
 
-class PrincipalBlock(_Block):
+class PrincipalBlock(Block):
     """A named principal with a role other than client."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     role: Annotated[str, StringConstraints(pattern="^(custodian|service|operator)$")]
 
 
-class ConfigBlock(_Block):
+class ConfigBlock(Block):
     """The whole parameter set."""
 
     partitions: Annotated[int, Field(ge=1, le=1024)]
@@ -302,6 +288,7 @@ class ConfigBlock(_Block):
     liquidation: LiquidationBlock
     schedule: ScheduleBlock
     principals: list[PrincipalBlock]
+    surfaces: list[SurfaceBlock]
 
     @model_validator(mode="after")
     def _names_each_once(self) -> ConfigBlock:
@@ -313,6 +300,7 @@ class ConfigBlock(_Block):
         _unique("stress", [s.name for s in self.margin.stresses])
         _unique("volatility profile", [one.asset for one in self.margin.profiles])
         _unique("principal", [one.id for one in self.principals])
+        _unique("surface", [one.asset for one in self.surfaces])
         _unique("outflow asset", [one.asset for one in self.guards.outflows])
         return self
 
@@ -325,7 +313,7 @@ class ConfigBlock(_Block):
         wanted += [(one.asset, assets) for one in self.guards.outflows]
         wanted += [(b.asset, assets) for b in self.pools] + [(r.asset, assets) for r in self.margin.assets]
         wanted += [(s, assets) for stress in self.margin.stresses for s in stress.moves]
-        wanted += [(one.asset, assets) for one in self.margin.profiles]
+        wanted += [(one.asset, assets) for one in self.margin.profiles] + [(one.asset, assets) for one in self.surfaces]
         for symbol, known in wanted:
             if symbol not in known:
                 raise ValueError(f"expected a declared symbol, was {symbol}")

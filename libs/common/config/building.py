@@ -20,6 +20,7 @@ from libs.common.config.blocks import (
 )
 from libs.common.errors import ConfigurationError
 from libs.common.ids import AssetId, InstrumentId, VenueId
+from libs.common.option_parameters import NO_OPTION_RISK
 from libs.common.units import SECOND_NS, Lots, MalformedNumber, Ppm, Rate12, Units, UnixNs, mul_div_up, to_scaled
 
 _OPEN_ORDERS = 16  # variation must hold so many of the largest orders (docs/architecture.md, numbers)
@@ -97,6 +98,7 @@ def build(block: ConfigBlock) -> p.Parameters:
         principals=tuple(p.PrincipalRule(one.id, one.role) for one in block.principals),
         genesis_ns=UnixNs(block.genesis_s * SECOND_NS),
         guards=_guards(block.guards, assets),
+        surfaces=tuple(one.built(asset_ids[one.asset]) for one in block.surfaces),
     )
 
 
@@ -161,6 +163,7 @@ def _margin(block: MarginBlock, asset_ids: dict[str, AssetId]) -> p.MarginModel:
             for s in block.stresses
         ),
         profiles=tuple(_profile(one, asset_ids) for one in block.profiles),
+        options=block.options.built() if block.options else NO_OPTION_RISK,
     )
 
 
@@ -225,6 +228,7 @@ def _instrument(one: InstrumentBlock, assets: dict[str, AssetBlock], listed: lis
         clearing=p.Clearing[one.clearing.upper()],
         delivery=p.Delivery[one.delivery.upper()],
         expiry_ns=UnixNs((one.expiry_s or 0) * SECOND_NS),
+        delisted_ns=UnixNs((one.delisted_s or 0) * SECOND_NS),
         option=p.OptionType[one.option.upper()] if one.option else None,
         strike=strike,
         settlement_exponent=settlement_exponent,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.risk_evaluation.domain.options.black import Greeks, black76, black_scholes_merton, years_of
+from libs.options.black import Greeks, black76, black_scholes_merton, years_of
 from services.risk_evaluation.domain.options.cell import LineKind
 from services.risk_evaluation.domain.options.grid import (
     DELTA,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.risk_evaluation.domain.options.black import black76, black_scholes_merton, years_of
+from libs.options.black import black76, black_scholes_merton, years_of
 from services.risk_evaluation.domain.options.cell import LineKind
 from tools.conformance.comparison import Figure, Json, Tolerance, Unsupported, compared, tolerance_of
 

@@ -1,92 +1,11 @@
-"""The value of one option line at one point: what the scalar prices and the grid both run."""
+"""The value of one option line at one point, in machine code: what the grid runs (libs/options/black.py)."""
 
 from __future__ import annotations
 
-from enum import IntEnum
+from libs.options import black
+from libs.options.black import TOTAL_VOL_MAX, LineKind
+from services.risk_evaluation.domain.options.normal import exp, machine, upper_tail
 
-import numpy as np
+__all__ = ["TOTAL_VOL_MAX", "LineKind", "cell"]
 
-from services.risk_evaluation.domain.options.normal import INVERSE_SQRT_2PI, compiled, exp, upper_tail
-
-TOTAL_VOL_MAX = 24.0  # formulas.md G: beyond it a call is worth the discounted forward, a put the discounted strike
-_TOTAL_VOL_MIN = 1e-16  # below it an option is worth less than the last bit of its forward
-_CERTAIN = 38.0  # so many deviations away, the tail has left the floats
-
-
-class LineKind(IntEnum):
-    """What one unit of a line pays at expiry, S the settlement price."""
-
-    CALL = 0  # max(S - K, 0)
-    PUT = 1  # max(K - S, 0)
-    DIGITAL_CALL = 2  # 1 when S > K
-    DIGITAL_PUT = 3  # 1 when S <= K
-    FORWARD = 4  # S
-    CASH = 5  # 1
-
-
-Cell = tuple[float, float, float, float, float]
-
-
-@compiled
-def cell(
-    kind: int, forward: float, strike: float, moneyness: float, years: float, vol: float, discount: float, rate: float
-) -> Cell:
-    """Value, delta and gamma on the forward, vega per 1.0 of vol, theta per year (vol, forward and rate held).
-
-    Args:
-        moneyness: ln(forward / strike), whatever when one of them is 0.
-        discount: e^(-rate·years).
-    Source: Black (1976), "The pricing of commodity contracts", eq. 16. Edges: formulas.md G.
-    """
-    if kind >= 4:
-        if kind == 4:
-            return discount * forward, discount, 0.0, 0.0, rate * discount * forward
-        return discount, 0.0, 0.0, 0.0, rate * discount
-    root = np.sqrt(years) if years > 0.0 else 0.0
-    total = vol * root
-    if not total > _TOTAL_VOL_MIN or strike <= 0.0 or forward <= 0.0:
-        return _certain(kind, forward, strike, discount, rate)
-    total = min(total, TOTAL_VOL_MAX)
-    d1 = moneyness / total + 0.5 * total
-    d2 = d1 - total
-    if min(d1, d2) > _CERTAIN or max(d1, d2) < -_CERTAIN:
-        return _certain(kind, forward, strike, discount, rate)
-    # e^(-d2²/2) = e^(-d1²/2)·F/K, so that one exponential serves both; where it has left the floats, so has the tail.
-    bell1 = exp(-0.5 * d1 * d1)
-    bell2 = bell1 * (forward / strike) if bell1 > 1e-280 else exp(-0.5 * d2 * d2)
-    tail1 = upper_tail(abs(d1), bell1)
-    tail2 = upper_tail(abs(d2), bell2)
-    up1, down1 = (1.0 - tail1, tail1) if d1 > 0.0 else (tail1, 1.0 - tail1)
-    up2, down2 = (1.0 - tail2, tail2) if d2 > 0.0 else (tail2, 1.0 - tail2)
-    if kind <= 1:
-        density = INVERSE_SQRT_2PI * bell1
-        gamma = discount * density / (forward * total)
-        vega = discount * forward * density * root
-        decay = 0.5 * discount * forward * density * total / years
-        if kind == 0:
-            value = max(0.0, discount * (forward * up1 - strike * up2))
-            return value, discount * up1, gamma, vega, rate * value - decay
-        value = max(0.0, discount * (strike * down2 - forward * down1))
-        return value, -discount * down1, gamma, vega, rate * value - decay
-    density = INVERSE_SQRT_2PI * bell2
-    side = 1.0 if kind == 2 else -1.0
-    value = discount * (up2 if kind == 2 else down2)
-    slope = side * discount * density
-    delta = slope / (forward * total)
-    gamma = -delta * d1 / (forward * total)
-    return value, delta, gamma, -slope * d1 / vol, rate * value + 0.5 * slope * d1 / years
-
-
-@compiled
-def _certain(kind: int, forward: float, strike: float, discount: float, rate: float) -> Cell:
-    # Nothing can move any more, or one of the two prices is 0: discounted intrinsic value.
-    above = 1.0 if forward > strike else (0.5 if forward == strike and forward > 0.0 else 0.0)
-    if kind == 0:
-        value = discount * max(forward - strike, 0.0)
-        return value, discount * above, 0.0, 0.0, rate * value
-    if kind == 1:
-        value = discount * max(strike - forward, 0.0)
-        return value, discount * (above - 1.0), 0.0, 0.0, rate * value
-    pays = forward > strike if kind == 2 else forward <= strike
-    value = discount if pays else 0.0
-    return value, 0.0, 0.0, 0.0, rate * value
+cell = machine(black.cell, exp=exp, upper_tail=upper_tail, certain=machine(black.certain))

@@ -1,31 +1,24 @@
-"""Exponential, logarithm and normal distribution out of + - * / and sqrt alone.
-
-A C library chooses its exp and log by processor, so two machines may differ in the last bit; these do not (I8).
-"""
+"""The functions of libs/options/normal.py in machine code: the same source, so the same bits."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from types import FunctionType
 from typing import TypeVar, cast
 
 import numba
 import numpy as np
 
+from libs.options import normal
+from libs.options.normal import INVERSE_SQRT_2PI
 from services.risk_evaluation.domain.arrays import F8
 
-F = TypeVar("F", bound=Callable[..., object])
+__all__ = [
+    "INVERSE_SQRT_2PI", "compiled", "exp", "exp_each", "log", "log_each", "machine", "normal_cdf", "normal_density",
+    "upper_tail",
+]  # fmt: skip
 
-_LN2_HIGH = 6.93147180369123816490e-01  # 32 bits, so that k·high is exact
-_LN2_LOW = 1.90821492927058770002e-10
-_INVERSE_LN2 = 1.44269504088896338700
-_SQRT_HALF = 0.70710678118654752440
-_INVERSE_SQRT_PI = 0.56418958354775628695
-INVERSE_SQRT_2PI = 0.39894228040143267794
-_EXP_MIN = -708.0  # below it the result is called 0: subnormals are slow and mean nothing here
-_EXP_MAX = 709.0
-# 2^-1022 .. 2^1023
-_POWERS = np.array([math.ldexp(1.0, k) for k in range(-1022, 1024)])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 def compiled(function: F) -> F:
@@ -33,106 +26,19 @@ def compiled(function: F) -> F:
     return cast(F, numba.njit(cache=True, fastmath=False, error_model="numpy", nogil=True)(function))
 
 
-@compiled
-def exp(x: float) -> float:
-    """e^x within one unit in the last place; 0 below -708, infinite above 709.
-
-    Source: fdlibm e_exp.c (Sun 1993): x = k·ln 2 + r, then the rational form of the remainder.
-    """
-    if x < _EXP_MIN:
-        return 0.0
-    if x > _EXP_MAX:
-        return np.inf
-    k = np.floor(x * _INVERSE_LN2 + 0.5)
-    high = x - k * _LN2_HIGH
-    low = k * _LN2_LOW
-    r = high - low
-    t = r * r
-    c = r - t * (
-        1.66666666666666019037e-01
-        + t
-        * (
-            -2.77777777770155933842e-03
-            + t * (6.61375632143793436117e-05 + t * (-1.65339022054652515390e-06 + t * 4.13813679705723846039e-08))
-        )
-    )
-    y = 1.0 - ((low - (r * c) / (2.0 - c)) - high)
-    return float(y * _POWERS[int(k) + 1022])
+def machine(function: F, **calls: object) -> F:
+    """A plain function in machine code, calling these instead of the plain ones that it names."""
+    plain = cast(FunctionType, function)
+    bound = FunctionType(plain.__code__, {**plain.__globals__, **calls}, plain.__name__, plain.__defaults__)
+    bound.__module__, bound.__qualname__ = plain.__module__, plain.__qualname__
+    return cast(F, compiled(bound))
 
 
-@compiled
-def log(x: float) -> float:
-    """Natural logarithm of a positive x within one unit in the last place; x = 0 gives -infinity.
-
-    Source: fdlibm e_log.c (Sun 1993).
-    """
-    if x <= 0.0:
-        return -np.inf if x == 0.0 else np.nan
-    mantissa, exponent = math.frexp(x)
-    if mantissa < _SQRT_HALF:
-        mantissa = mantissa * 2.0
-        exponent = exponent - 1
-    f = mantissa - 1.0
-    s = f / (2.0 + f)
-    z = s * s
-    w = z * z
-    odd = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01))
-    even = z * (
-        6.666666666666735130e-01
-        + w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01))
-    )
-    half = 0.5 * f * f
-    k = float(exponent)
-    return k * _LN2_HIGH - ((half - (s * (half + odd + even) + k * _LN2_LOW)) - f)
-
-
-@compiled
-def upper_tail(x: float, density: float) -> float:
-    """Probability that a standard normal exceeds x ≥ 0.
-
-    Args:
-        density: e^(-x²/2), which the caller has.
-    Source: Cody (1969), "Rational Chebyshev approximations for the error function", Math. Comp. 23, as erfc(x/√2)/2.
-    """
-    y = x * _SQRT_HALF
-    if y <= 0.46875:
-        z = y * y
-        top = (((1.85777706184603153e-1 * z + 3.16112374387056560e00) * z + 1.13864154151050156e02) * z) + (
-            3.77485237685302021e02
-        )
-        below = (((z + 2.36012909523441209e01) * z + 2.44024637934444173e02) * z) + 1.28261652607737228e03
-        return 0.5 - 0.5 * y * ((top * z + 3.20937758913846947e03) / (below * z + 2.84423683343917062e03))
-    if y <= 4.0:
-        top = (((2.15311535474403846e-8 * y + 5.64188496988670089e-1) * y + 8.88314979438837594e00) * y) + (
-            6.61191906371416295e01
-        )
-        top = (((top * y + 2.98635138197400131e02) * y + 8.81952221241769090e02) * y) + 1.71204761263407058e03
-        top = (top * y + 2.05107837782607147e03) * y + 1.23033935479799725e03
-        below = (((y + 1.57449261107098347e01) * y + 1.17693950891312499e02) * y) + 5.37181101862009858e02
-        below = (((below * y + 1.62138957456669019e03) * y + 3.29079923573345963e03) * y) + 4.36261909014324716e03
-        below = (below * y + 3.43936767414372164e03) * y + 1.23033935480374942e03
-        return 0.5 * density * (top / below)
-    z = 1.0 / (y * y)
-    top = (((1.63153871373020978e-2 * z + 3.05326634961232344e-1) * z + 3.60344899949804439e-1) * z) + (
-        1.25781726111229246e-1
-    )
-    top = ((top * z + 1.60837851487422766e-2) * z + 6.58749161529837803e-4) * z
-    below = (((z + 2.56852019228982242e00) * z + 1.87295284992346725e00) * z) + 5.27905102951428412e-1
-    below = (below * z + 6.05183413124413191e-2) * z + 2.33520497626869185e-3
-    return 0.5 * density * ((_INVERSE_SQRT_PI - top / below) / y)
-
-
-@compiled
-def normal_cdf(x: float) -> float:
-    """Probability that a standard normal stays at or below x."""
-    tail = upper_tail(abs(x), exp(-0.5 * x * x))
-    return 1.0 - tail if x > 0.0 else tail
-
-
-@compiled
-def normal_density(x: float) -> float:
-    """Density of a standard normal at x."""
-    return INVERSE_SQRT_2PI * exp(-0.5 * x * x)
+exp = machine(normal.exp)
+log = machine(normal.log)
+upper_tail = machine(normal.upper_tail)
+normal_cdf = machine(normal.normal_cdf, exp=exp, upper_tail=upper_tail)
+normal_density = machine(normal.normal_density, exp=exp)
 
 
 @compiled

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from services.risk_evaluation.domain.options.svi import (
+from libs.options.svi import (
     SviSlice,
     fault,
     grid_of,

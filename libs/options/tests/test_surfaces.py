@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.risk_evaluation.domain.options.surface import (
+from libs.options.surface import (
     Surface,
     SurfaceBounds,
     SurfaceFlag,
@@ -17,7 +17,7 @@ from services.risk_evaluation.domain.options.surface import (
     check_surface,
     shortfall,
 )
-from services.risk_evaluation.domain.options.svi import SviSlice, has_butterfly, jump_wings, raw_of
+from libs.options.svi import SviSlice, has_butterfly, jump_wings, raw_of
 
 # Gatheral and Jacquier (2014), example 3.1: Axel Vogt's smile, which has butterfly arbitrage.
 _VOGT = SviSlice(a=-0.0410, b=0.1331, rho=0.3060, m=0.3586, sigma=0.4153, forward=100.0, years=1.0)

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from services.risk_evaluation.domain.arrays import F8
-from services.risk_evaluation.domain.options.normal import log_each
+from libs.options.normal import log
+
+F8 = npt.NDArray[np.float64]
 
 TOTAL_VARIANCE_MAX = 144.0  # formulas.md E: a total volatility of 12
 CLAMP_WIDTH = 4.0  # formulas.md E: log-moneyness within ±4·sqrt(a + b·sigma)
@@ -52,7 +54,7 @@ class SviSlice:
         """Volatilities a year at these strikes; 0 at or after expiry. A strike of 0 is at the clamp."""
         if self.years <= 0.0:
             return np.zeros_like(strikes)
-        k = log_each(np.maximum(strikes, 1e-300) / self.forward)
+        k = np.array([log(max(strike, 1e-300) / self.forward) for strike in strikes.tolist()])
         return np.sqrt(self.total_variance(k) / self.years)
 
     def at_the_money(self) -> float:

@@ -1,0 +1,81 @@
+"""Parameters of options: how volatility surfaces are made and guarded, and what margin asks beyond spot moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from libs.common.ids import AssetId
+from libs.common.units import Ppm, Rate12
+
+
+@dataclass(frozen=True, slots=True)
+class SurfaceRule:
+    """The volatility surface of one underlying; volatilities a year.
+
+    The level at the money comes from prices: the larger of an exponentially weighted and an evenly weighted measure,
+    within floor and ceiling, reverting to the long run with tenor. Skew and curvature are those of an SSVI smile.
+
+    Args:
+        half_life_ns, window_ns: of the two measures. sample_every_ns: time between two prices that make a return.
+        long_run, reversion_ns: where variance goes with tenor, and how fast.
+        rho: correlation of price and variance: the skew. eta: curvature; eta·(1 + |rho|) ≤ 2 is free of arbitrage.
+        carry: of the forward over spot, a year. rate: that discounts, a year.
+        band: widest gap between two sources' volatilities at the money, on the larger one.
+        repair_max: how far a repair may move a volatility, as a share of it.
+    """
+
+    asset: AssetId
+    half_life_ns: int
+    window_ns: int
+    sample_every_ns: int
+    floor: Ppm
+    ceiling: Ppm
+    long_run: Ppm
+    reversion_ns: int
+    rho: Ppm
+    eta: Ppm
+    carry: Rate12
+    rate: Rate12
+    band: Ppm
+    repair_max: Ppm
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A move beyond the grid, of which a share of the loss counts: `spot` in multiples of the range in logarithms."""
+
+    spot: Ppm
+    share: Ppm
+
+
+@dataclass(frozen=True, slots=True)
+class OptionRisk:
+    """What the house margin asks of options (docs/margin.md, Options).
+
+    Args:
+        vol_grid: moves of volatility as shares of their range, -1 .. 1, with 0; each with each move of the grid.
+        vol_up, vol_down: range of volatility at a tenor of 30 days, as a share of it.
+        short_power, long_power: how the range shrinks with tenor below and above 30 days. floor_days: least tenor.
+        tails: moves beyond the grid.
+        naked_short: add-on of an option sold and not bought at the same strike, share of the index.
+        basis: add-on of what is hedged over two expiries, share of notional.
+        confidence_from, confidence: add-on of a mark whose half-width of confidence exceeds that share of it: what
+            exceeds it, times this.
+    """
+
+    vol_grid: tuple[Ppm, ...]
+    vol_up: Ppm
+    vol_down: Ppm
+    short_power: Ppm
+    long_power: Ppm
+    floor_days: int
+    tails: tuple[Tail, ...]
+    naked_short: Ppm
+    basis: Ppm
+    confidence_from: Ppm
+    confidence: Ppm
+
+
+NO_OPTION_RISK = OptionRisk(
+    (Ppm(0),), Ppm(0), Ppm(0), Ppm(0), Ppm(0), 1, (), Ppm(0), Ppm(0), Ppm(1_000_000), Ppm(0)
+)

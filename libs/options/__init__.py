@@ -1,0 +1,1 @@
+"""Options priced one by one, and smiles free of arbitrage: what risk and the source of marks share."""
