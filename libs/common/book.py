@@ -14,6 +14,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Balances, Lines
 from libs.common.custody import CUSTODY_ITEMS, CustodyBook
 from libs.common.errors import invariant
+from libs.common.lifecycle import LIFECYCLE_ITEMS, Lifecycle
 
 LIVE_ORDER_STATES = frozenset(
     (
@@ -110,6 +111,8 @@ def _attributes(one: journal_pb2.Account) -> tuple[int, ...]:
     value: tuple[int, ...] = (one.entity, owner, one.restricted, one.episode)
     if one.moving_to or one.moved_from:  # nearly nobody moves: their items stay what they were
         value += (one.moving_to, one.moved_out, one.moved_to, one.moved_from)
+    if one.closed or one.held:
+        value += (one.closed, one.held)
     return value
 
 
@@ -117,9 +120,11 @@ def _order(effect: journal_pb2.Effect) -> _Item:
     one = effect.order
     if one.state not in LIVE_ORDER_STATES:
         return (3, one.order), None
+    amended = (one.amended_lots, one.amended_price, one.replaces) if one.amended_lots or one.replaces else ()
     return (3, one.order), (
         one.account, one.instrument, one.venue, one.side, one.lots, one.remaining, one.limit_price,
         one.time_in_force, one.reduce_only, one.state, one.episode, one.step, one.send_by_ns, one.reserved_sequence,
+        *amended,
     )  # fmt: skip
 
 
@@ -191,6 +196,7 @@ def _pool_hold(effect: journal_pb2.Effect) -> _Item:
 
 _ITEMS = {
     **CUSTODY_ITEMS,
+    **LIFECYCLE_ITEMS,
     "pool_hold": _pool_hold,
     "movement": _movement,
     "transit_mark": _transit_mark,
@@ -243,6 +249,7 @@ class PartitionBook:
         self.asks: dict[int, journal_pb2.CapitalAsk] = {}  # by episode
         self.pool_holds: dict[int, int] = {}  # asset -> tick before which nothing leaves the pool
         self.custody = CustodyBook()
+        self.lifecycle = Lifecycle()
         self._fingerprint = Fingerprint()
         self._lines = Lines()
 
@@ -336,6 +343,7 @@ class PartitionBook:
                 _keep(self.asks, effect.capital_ask.episode, effect.capital_ask, not effect.capital_ask.is_over)
             case _:
                 self.custody.apply(which, effect)
+                self.lifecycle.apply(effect)
 
 
 def fold_posting(lines: Lines, fingerprint: Fingerprint, one: journal_pb2.Posting) -> tuple[int, int] | None:

@@ -40,8 +40,8 @@ _ONE_BYTE = [bytes((byte,)) for byte in range(256)]
 RECLAIM_SECONDS = 3_600.0
 ALERTS = (
     "fact_in_suspense", "gate_closed", "impossible_fill", "late_report", "link_refused", "moved_fill", "off_limit",
-    "outflow_limit", "overdraft", "overfill", "transfer_returned", "unknown_order", "unknown_report",
-    "unreleased_order", "venue_impaired",
+    "outflow_limit", "overdraft", "overfill", "reopened", "restriction", "transfer_returned", "unknown_order",
+    "unknown_report", "unreleased_order", "venue_impaired",
 )  # fmt: skip
 
 

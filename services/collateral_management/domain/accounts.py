@@ -50,9 +50,11 @@ def open_account(draft: Draft, body: commands_pb2.OpenAccount, sender: commands_
 def confirm_deposit(draft: Draft, body: commands_pb2.ConfirmDeposit, _: commands_pb2.Principal) -> int | Refused:
     """Credits what arrived from outside; the custody account carries the other side."""
     is_house = any(body.account == money.house(draft, kind) for kind in FUNDED)
-    if not is_house and draft.account(body.account) is None:
+    attributes = draft.account(body.account)
+    if not is_house and attributes is None:
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {body.account}")
-    refused = known_asset(draft, body.asset) or positive(body.units)
+    refused = closed(attributes) if attributes is not None else None
+    refused = refused or known_asset(draft, body.asset) or positive(body.units)
     if refused:
         return refused
     custody = money.house(draft, SystemAccount.CUSTODY)
@@ -108,7 +110,12 @@ def owned(draft: Draft, account: int, sender: commands_pb2.Principal) -> Refused
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {account}")
     if sender.role == words.ROLE_CLIENT and attributes.owner != sender.id:
         return Refused(words.REFUSAL_NOT_AUTHORISED, f"account {account} is not owned by {sender.id}")
-    return gone(attributes)
+    return gone(attributes) or closed(attributes)
+
+
+def closed(one: journal_pb2.Account) -> Refused | None:
+    """Refuses an account that its owner has closed."""
+    return Refused(words.REFUSAL_ACCOUNT_CLOSED, f"account {one.account} is closed") if one.closed else None
 
 
 def gone(one: journal_pb2.Account) -> Refused | None:
@@ -149,6 +156,9 @@ def known_asset(draft: Draft, asset: int) -> Refused | None:
     """Refuses an asset that is not declared."""
     if draft.context.parameters.asset(asset) is None:
         return Refused(words.REFUSAL_UNKNOWN_ASSET, f"no asset {asset}")
+    gone_into = draft.state.lifecycle.redenominations.get(asset)
+    if gone_into is not None:
+        return Refused(words.REFUSAL_ASSET_CLOSED, f"asset {asset} became {gone_into.into}")
     return None
 
 

@@ -26,7 +26,7 @@ def arrive(draft: Draft, body: commands_pb2.Arrive, _: commands_pb2.Principal) -
 def _transfer(draft: Draft, one: Arrived) -> None:
     account = draft.state.aliases.get(one.to_account, one.to_account)
     attributes = draft.account(account)
-    if attributes is not None and attributes.owner == one.owner:
+    if attributes is not None and attributes.owner == one.owner and not attributes.closed:
         movements.credit(draft, account, source=movements.in_transit(draft, one.from_partition), lines=one.lines)
         return
     suspense = money.house(draft, SystemAccount.SUSPENSE)

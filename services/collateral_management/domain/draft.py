@@ -12,7 +12,7 @@ from libs.common.ids import SystemAccount, serial_id, system_account, system_kin
 from libs.common.parameters import Parameters
 from libs.common.units import INDEX_ONE, INT63
 from services.collateral_management.domain.custody import DraftedCustody
-from services.collateral_management.domain.state import CASH, DEBT, LOSS, QUOTA, SERIAL_MASK, SUPPLY, Line, State
+from services.collateral_management.domain.state import CASH, DEBT, LOSS, LOTS, QUOTA, SERIAL_MASK, SUPPLY, Line, State
 
 POSTING_BYTES_MAX = 64
 
@@ -123,6 +123,11 @@ class Draft:
     def accounts_moved(self) -> list[int]:
         """Accounts with a line that this command has moved, in order."""
         return list(self._of_account)
+
+    @property
+    def positions_moved(self) -> list[tuple[int, int]]:
+        """(account, instrument) of lots that this command has moved, in order."""
+        return [(account, asset) for account, asset, kind in self._lines if kind == LOTS]
 
     @property
     def bytes_max(self) -> int:

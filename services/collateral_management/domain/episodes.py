@@ -185,8 +185,9 @@ def close_episode(draft: Draft, body: commands_pb2.CloseEpisode, _: commands_pb2
     ended.state = body.outcome
     ended.closed_sequence, ended.closed_at_ns = draft.context.sequence, draft.context.now_ns
     draft.put_episode(ended)
+    attributes = draft.account(body.account)
     overdrawn = any(kind == OVERDRAFT for _, kind in draft.lines_of(body.account))
-    _flag(draft, body.account, episode=0, restricted=overdrawn)
+    _flag(draft, body.account, episode=0, restricted=overdrawn or (attributes is not None and attributes.held))
     return one.episode
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
+from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.ids import SystemAccount, home_partition
+from libs.common.parameters import Instrument
 from libs.common.units import INDEX_ONE, PPM, mul_div_down
-from services.collateral_management.domain import money, positions
+from services.collateral_management.domain import money, positions, sweeps
 from services.collateral_management.domain.accounts import known_pool
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.state import CASH, LOSS, LOTS, VARIATION
@@ -14,7 +18,7 @@ from services.collateral_management.domain.state import CASH, LOSS, LOTS, VARIAT
 
 def set_index(draft: Draft, body: commands_pb2.SetIndex, _: commands_pb2.Principal) -> int | Refused:
     """Asset id of the pool whose indices move: decided in the home partition, repeated elsewhere."""
-    refused = known_pool(draft, body.asset) or _is_relayed(draft, body.asset, body.home_sequence)
+    refused = known_pool(draft, body.asset) or is_relayed(draft, body.asset, body.home_sequence)
     if refused:
         return refused
     current = draft.state.pools.get(body.asset) or journal_pb2.PoolIndex(
@@ -50,7 +54,8 @@ def set_index(draft: Draft, body: commands_pb2.SetIndex, _: commands_pb2.Princip
     return body.asset
 
 
-def _is_relayed(draft: Draft, key: int, home_sequence: int) -> Refused | None:
+def is_relayed(draft: Draft, key: int, home_sequence: int) -> Refused | None:
+    """Refuses a decision that does not come from the key's home partition, and one of its own that claims to."""
     home = home_partition(key, partitions=draft.context.parameters.partitions)
     if (home != draft.state.partition) != bool(home_sequence):
         return Refused(words.REFUSAL_WRONG_PARTITION, f"partition {home} decides for {key}, the others repeat it")
@@ -62,7 +67,7 @@ def set_funding(draft: Draft, body: commands_pb2.SetFunding, _: commands_pb2.Pri
     instrument = draft.context.parameters.instrument(body.instrument)
     if instrument is None or not instrument.is_margined:
         return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no margined instrument {body.instrument}")
-    refused = _is_relayed(draft, body.instrument, body.home_sequence)
+    refused = is_relayed(draft, body.instrument, body.home_sequence)
     if refused:
         return refused
     due = draft.state.funding_tick.get(body.instrument, 0) + 1
@@ -82,7 +87,10 @@ def set_funding(draft: Draft, body: commands_pb2.SetFunding, _: commands_pb2.Pri
 
 
 def settle_variation(draft: Draft, body: commands_pb2.SettleVariation, _: commands_pb2.Principal) -> int | Refused:
-    """Instrument id whose variation became cash: `S = floor(q·P* + V)` for every position of the partition."""
+    """Instrument id whose variation becomes cash: `S = floor(q·P* + V)` for every position of the partition.
+
+    Many holders are settled in batches, each a command of the same tick, at the price of the first.
+    """
     instrument = draft.context.parameters.instrument(body.instrument)
     if instrument is None or not instrument.is_margined:
         return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no margined instrument {body.instrument}")
@@ -91,19 +99,34 @@ def settle_variation(draft: Draft, body: commands_pb2.SettleVariation, _: comman
     due = draft.state.settlement_tick.get(body.instrument, 0) + 1
     if body.tick != due:
         return Refused(words.REFUSAL_TICK_OUT_OF_ORDER, f"expected tick {due}, was {body.tick}")
+    if body.instrument in draft.state.lifecycle.listings:
+        return Refused(words.REFUSAL_INSTRUMENT_CLOSED, f"{instrument.symbol} has ended")
+    under_way = sweeps.under_way(draft, kinds.SWEEP_KIND_SETTLEMENT, body.instrument)
+    sweep = sweeps.begun(
+        under_way, kind=kinds.SWEEP_KIND_SETTLEMENT, subject=body.instrument, tick=body.tick, price=body.price,
+        mark_sequence=body.mark_sequence,
+    )  # fmt: skip
+    accounts, last = sweeps.next_holders(draft, body.instrument, cursor=sweep.cursor)
+    if sweeps.advance(draft, sweep, accounts, _settlement_of(draft, instrument, price=sweep.price), last=last):
+        done = journal_pb2.Settlement(
+            instrument=body.instrument, tick=body.tick, price=sweep.price, mark_sequence=sweep.mark_sequence
+        )
+        draft.note(journal_pb2.Effect(settlement=done))
+    return body.instrument
+
+
+def _settlement_of(draft: Draft, instrument: Instrument, *, price: int) -> Callable[[int], None]:
     contra = money.house(draft, SystemAccount.CONTRA, instrument.id)
     funding = draft.state.funding_at(instrument.id, draft.context.now_ns)
-    for account in draft.state.holders(instrument.id):
+
+    def settle(account: int) -> None:
         lots = draft.balance(account, instrument.id, LOTS)
         variation = draft.balance(account, instrument.id, VARIATION)
-        settled = positions.settlement(instrument, lots=lots, variation=variation, price=body.price, funding=funding)
+        settled = positions.settlement(instrument, lots=lots, variation=variation, price=price, funding=funding)
         draft.move(debit=contra, credit=account, asset=instrument.settlement, kind=CASH, units=settled)
         draft.move(debit=account, credit=contra, asset=instrument.id, kind=VARIATION, units=settled)
-    done = journal_pb2.Settlement(
-        instrument=body.instrument, tick=body.tick, price=body.price, mark_sequence=body.mark_sequence
-    )
-    draft.note(journal_pb2.Effect(settlement=done))
-    return body.instrument
+
+    return settle
 
 
 def begin_venue_session(draft: Draft, body: commands_pb2.BeginVenueSession, _: commands_pb2.Principal) -> int | Refused:

@@ -13,9 +13,11 @@ from libs.common.ids import partition_of, system_kind
 from libs.common.units import mul_div_down
 from services.collateral_management.domain import (
     accounts,
+    amending,
     arrivals,
     capital,
     client_money,
+    closing,
     consent,
     episodes,
     guards,
@@ -27,6 +29,7 @@ from services.collateral_management.domain import (
     orders,
     quotas,
     reservations,
+    standing,
 )
 from services.collateral_management.domain.draft import Context, Draft, Refused, apply_all
 from services.collateral_management.domain.remembered import Remembered, RememberedKey
@@ -49,7 +52,7 @@ HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
     "step_episode": (episodes.step_episode, frozenset(("liquidation_execution",))),
     "close_episode": (episodes.close_episode, frozenset(("liquidation_execution",))),
     "resolve_shortfall": (episodes.resolve_shortfall, frozenset(("liquidation_execution",))),
-    "order_report": (orders.order_report, frozenset(("venue_gateway",))),
+    "order_report": (amending.order_report, frozenset(("venue_gateway",))),
     "begin_venue_session": (indices.begin_venue_session, frozenset(("venue_gateway",))),
     "set_index": (indices.set_index, frozenset(("interest_accrual",))),
     "set_funding": (indices.set_funding, frozenset(("interest_accrual",))),
@@ -59,6 +62,11 @@ HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
     "move_entity": (moving.move_entity, frozenset(("client", "operator"))),
     "move_quota": (quotas.move_quota, frozenset(("interest_accrual",))),
     "move_capital": (capital.move_capital, frozenset(("custodian", "operator"))),
+    "close_account": (standing.close_account, frozenset(("client", "operator"))),
+    "reopen_account": (standing.reopen_account, frozenset(("client", "operator"))),
+    "restrict_account": (standing.restrict_account, frozenset(("operator",))),
+    "amend_order": (amending.amend_order, frozenset(("client",))),
+    "close_instrument": (closing.close_instrument, frozenset(("interest_accrual",))),
     "set_gate": (guards.set_gate, frozenset(("operator", "collateral_management"))),
     "set_custody_terms": (consent.set_custody_terms, frozenset(("client",))),
     "sweep_lendable": (consent.sweep_lendable, frozenset(("operator",))),
@@ -113,12 +121,14 @@ def _decide(
         try:
             result = HANDLERS[name][0](draft, getattr(command, name), command.principal)
             if not isinstance(result, Refused):
+                closing.close_what_came_late(draft)
                 for account, asset in draft.cash_touched:
                     if system_kind(account) is None:
                         money.straighten(draft, account, asset)
                 for account in draft.accounts_moved:
                     if system_kind(account) is None:
                         orders.cancel_what_no_longer_reduces(draft, account)
+                standing.reopen_what_is_used(draft)
                 client_money.keep(draft)
                 moving.leave(draft)
                 result = _small_enough(draft) or result

@@ -46,7 +46,7 @@ def straighten(draft: Draft, account: int, asset: int) -> None:
         _repay(draft, account, asset, kind=OVERDRAFT, index=draft.state.overdraft_index(asset))
         _repay(draft, account, asset, kind=DEBT, index=draft.state.borrow_index(asset))
     _forgive_dust(draft, account, asset)
-    _refresh_restriction(draft, account)
+    refresh_restriction(draft, account)
 
 
 def _borrow(draft: Draft, account: int, asset: int, units: int) -> None:
@@ -101,12 +101,13 @@ def _forgive_dust(draft: Draft, account: int, asset: int) -> None:
     draft.move(debit=account, credit=pool, asset=asset, kind=DEBT, units=shares)
 
 
-def _refresh_restriction(draft: Draft, account: int) -> None:
+def refresh_restriction(draft: Draft, account: int) -> None:
+    """Keeps the restriction flag true to what restricts an account."""
     attributes = draft.account(account)
     if attributes is None:
         return
     overdrawn = any(kind == OVERDRAFT for _, kind in draft.lines_of(account))
-    restricted = overdrawn or attributes.episode != 0 or attributes.moving_to != 0
+    restricted = overdrawn or attributes.held or attributes.episode != 0 or attributes.moving_to != 0
     if restricted != attributes.restricted:
         changed = type(attributes)()
         changed.CopyFrom(attributes)

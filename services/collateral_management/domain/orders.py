@@ -6,13 +6,14 @@ from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import market_pb2
 from libs.common.ids import SystemAccount
-from libs.common.parameters import Instrument
+from libs.common.parameters import Instrument, InstrumentKind
 from libs.common.units import PPM, mul_div_down, mul_div_up
 from services.collateral_management.domain import money, movements, positions
 from services.collateral_management.domain.accounts import owned
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.places import at_venue
-from services.collateral_management.domain.state import CASH, LIVE, LOTS, VARIATION
+from services.collateral_management.domain.state import CASH, LIVE, LOTS
+from services.collateral_management.domain.trades import trade
 
 
 def changed_order(
@@ -43,6 +44,11 @@ def tradable(draft: Draft, *, instrument: int, venue: int, lots: int, price: int
     where = draft.context.parameters.venue(venue)
     if where is None or instrument not in where.instruments:
         return Refused(words.REFUSAL_UNKNOWN_VENUE, f"venue {venue} does not trade {known.symbol}")
+    if instrument in draft.state.lifecycle.listings or 0 < known.closes_ns <= draft.context.now_ns:
+        return Refused(words.REFUSAL_INSTRUMENT_CLOSED, f"{known.symbol} has ended")
+    for asset in (known.underlying, known.quote):
+        if asset in draft.state.lifecycle.redenominations:
+            return Refused(words.REFUSAL_ASSET_CLOSED, f"asset {asset} became another one")
     if not 0 < lots <= known.max_order_lots:
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected 1 to {known.max_order_lots} lots, was {lots}")
     if not 0 < price <= known.max_price:
@@ -124,8 +130,10 @@ def cancel(draft: Draft, order: journal_pb2.Order, *, reason: words.Refusal) -> 
     """Voids a reserved order, asks the venue for one that is out."""
     if order.state == words.ORDER_STATE_RESERVED:
         draft.put_order(changed_order(order, state=words.ORDER_STATE_VOIDED, reason=reason))
-    elif order.state != words.ORDER_STATE_CANCELLING:
-        draft.put_order(changed_order(order, state=words.ORDER_STATE_CANCELLING, reason=reason))
+    elif order.state != words.ORDER_STATE_CANCELLING or order.amended_lots:
+        changed = changed_order(order, state=words.ORDER_STATE_CANCELLING, reason=reason)
+        changed.amended_lots = changed.amended_price = 0  # nothing replaces what is not wanted any more
+        draft.put_order(changed)
 
 
 def order_report(draft: Draft, body: commands_pb2.OrderReport, _: commands_pb2.Principal) -> int | Refused:
@@ -211,8 +219,10 @@ def _post_trade(
         draft.alert("impossible_fill", account=order.account, detail=f"{body.lots} lots at {body.price}")
         return None
     traded = body.lots if order.side == market_pb2.SIDE_BUY else -body.lots
-    post = _post_option if instrument.is_option else _post_margined if instrument.is_margined else _post_spot
-    post(draft, account, instrument, traded=traded, body=body)
+    if instrument.kind is InstrumentKind.SPOT:
+        _post_spot(draft, account, instrument, traded=traded, body=body)
+    else:
+        trade(draft, account, instrument, traded=traded, price=body.price, at_ns=body.executed_at_ns)
     at_venue(draft, account, venue=order.venue, asset=instrument.settlement, units=-body.fee_units)
     return instrument
 
@@ -227,33 +237,6 @@ def _post_spot(
         quote = positions.notional_down(instrument, lots=-traded, price=body.price)
     at_venue(draft, account, venue=body.venue, asset=instrument.underlying, units=base)
     at_venue(draft, account, venue=body.venue, asset=instrument.quote, units=quote)
-
-
-def _post_margined(
-    draft: Draft, account: int, instrument: Instrument, *, traded: int, body: commands_pb2.OrderReport
-) -> None:
-    contra = money.house(draft, SystemAccount.CONTRA, instrument.id)
-    parts = positions.fill(
-        instrument,
-        lots=draft.balance(account, instrument.id, LOTS),
-        variation=draft.balance(account, instrument.id, VARIATION),
-        traded=traded,
-        price=body.price,
-        funding=draft.state.funding_at(instrument.id, body.executed_at_ns),
-    )
-    for part in parts:
-        draft.move(debit=contra, credit=account, asset=instrument.id, kind=LOTS, units=part.lots)
-        draft.move(debit=contra, credit=account, asset=instrument.id, kind=VARIATION, units=part.variation)
-        draft.move(debit=contra, credit=account, asset=instrument.settlement, kind=CASH, units=part.realised)
-
-
-def _post_option(
-    draft: Draft, account: int, instrument: Instrument, *, traded: int, body: commands_pb2.OrderReport
-) -> None:
-    contra = money.house(draft, SystemAccount.CONTRA, instrument.id)
-    premium = positions.premium(instrument, traded=traded, price=body.price)
-    draft.move(debit=contra, credit=account, asset=instrument.id, kind=LOTS, units=traded)
-    draft.move(debit=contra, credit=account, asset=instrument.settlement, kind=CASH, units=premium)
 
 
 def _liquidation_fee(

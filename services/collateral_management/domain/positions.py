@@ -46,6 +46,17 @@ def premium(instrument: Instrument, *, traded: int, price: int) -> int:
     return notional_down(instrument, lots=-traded, price=price)
 
 
+def strike_value(instrument: Instrument, *, lots: int) -> int:
+    """Settlement units that signed `lots` of an option are worth at its strike, rounded down."""
+    numerator, denominator = _a_strike_step(instrument)
+    return mul_div_down(lots * numerator, instrument.strike, denominator)
+
+
+def value_up(instrument: Instrument, *, lots: int, price: int) -> int:
+    """Settlement units that signed `lots` are worth at a price, without funding, rounded up."""
+    return -_notional(instrument, -lots, price)
+
+
 def option_payoff(instrument: Instrument, *, lots: int, price: int) -> int:
     """Settlement units that `lots` of an option are worth at a settlement price, negative when short; rounded down.
 
@@ -55,9 +66,14 @@ def option_payoff(instrument: Instrument, *, lots: int, price: int) -> int:
     beyond = max(0, price - instrument.strike if instrument.option is OptionType.CALL else instrument.strike - price)
     if instrument.kind is InstrumentKind.COIN_OPTION:  # lots of coins, each worth (S - K)/S of a coin
         return mul_div_down(lots * instrument.base_units_per_lot, beyond, price)
-    step = instrument.settlement_exponent - instrument.price_exponent  # c is settlement units a step of the premium
-    numerator, denominator = 10 ** max(0, step), 10 ** max(0, -step)
-    return mul_div_down(lots * instrument.c_num * numerator, beyond, instrument.c_den * denominator)
+    numerator, denominator = _a_strike_step(instrument)
+    return mul_div_down(lots * numerator, beyond, denominator)
+
+
+def _a_strike_step(instrument: Instrument) -> tuple[int, int]:
+    """Settlement units of a lot per step of the strike, exact: c is per step of the premium."""
+    finer = instrument.settlement_exponent - instrument.price_exponent
+    return instrument.c_num * 10 ** max(0, finer), instrument.c_den * 10 ** max(0, -finer)
 
 
 def _notional(instrument: Instrument, lots: int, price: int) -> int:

@@ -11,6 +11,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Lines
 from libs.common.book import Fingerprint, fold_account, item_of
 from libs.common.ids import entity_of, system_kind
+from libs.common.lifecycle import LIFECYCLE_ITEMS, Lifecycle
 from libs.common.units import INDEX_ONE
 from services.collateral_management.domain.custody import EFFECTS as CUSTODY_EFFECTS
 from services.collateral_management.domain.custody import Custody
@@ -94,6 +95,7 @@ class State(Memory):
         self.aliases: dict[int, int] = {}  # account id before it moved here -> id now
         self.windows: dict[str, tuple[int, int]] = {}  # client -> (window of run time, commands in it)
         self.custody = Custody()
+        self.lifecycle = Lifecycle()
         self._lines = Lines()
         self.items: dict[tuple[int, ...], bytes] = {}  # last effect on each item but lines and accounts
         self.closed_places: dict[int, int] = {}  # closed order -> its place
@@ -212,6 +214,8 @@ class State(Memory):
         match effect.WhichOneof("effect"):
             case which if which in CUSTODY_EFFECTS:
                 self.custody.apply(effect)
+            case which if which in LIFECYCLE_ITEMS:
+                self.lifecycle.apply(effect)
             case "movement":
                 moved = effect.movement
                 if moved.arrived:

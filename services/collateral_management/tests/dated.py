@@ -1,4 +1,4 @@
-"""The committed parameters with dated futures and options on BTC, cash-settled, coin-settled, delivered and internal."""
+"""The committed parameters with dated futures and options on BTC: paid in cash or coins, delivered, internal."""
 
 from __future__ import annotations
 

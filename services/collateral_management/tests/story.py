@@ -36,6 +36,10 @@ SERVICES = {
     "set_index": "interest_accrual",
     "set_funding": "interest_accrual",
     "settle_variation": "interest_accrual",
+    "close_instrument": "interest_accrual",
+    "take_over_position": "liquidation_execution",
+    "deleverage": "liquidation_execution",
+    "venue_event": "venue_gateway",
     "arrive": "collateral_management",
     "confirm_movements": "collateral_management",
     "move_quota": "interest_accrual",
@@ -49,6 +53,9 @@ ROLES = {
     "sweep_lendable": ("operator", words.ROLE_OPERATOR),
     "impair_venue": ("operator", words.ROLE_OPERATOR),
     "move_capital": ("operator", words.ROLE_OPERATOR),
+    "restrict_account": ("operator", words.ROLE_OPERATOR),
+    "redenominate_asset": ("operator", words.ROLE_OPERATOR),
+    "distribute": ("operator", words.ROLE_OPERATOR),
 }
 
 
@@ -130,6 +137,7 @@ class Story:
         assert (book.asks, book.pool_holds) == (self.state.asks, self.state.pool_holds)
         for part in ("gate", "outflows", "terms", "places", "impairments"):
             assert getattr(book.custody, part) == getattr(self.state.custody, part)
+        assert book.lifecycle == self.state.lifecycle
         assert {key: one.tick for key, one in book.settlements.items()} == self.state.settlement_tick
         assert {key: one.tick for key, one in book.funding.items()} == self.state.funding_tick
         assert set(line_sums(self.state).values()) <= {0}, "I1"

@@ -1,0 +1,83 @@
+"""What a partition knows about closed instruments, commands under way over many accounts, and assets that changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from ballast.events.v1 import journal_pb2, lifecycle_pb2
+
+_Item = tuple[tuple[int, ...], tuple[int, ...] | None]
+
+
+def _listing(effect: journal_pb2.Effect) -> _Item:
+    one = effect.listing
+    return (30, one.instrument), (one.price, one.mark_sequence, one.closed_at_ns)
+
+
+def _sweep(effect: journal_pb2.Effect) -> _Item:
+    one = effect.sweep
+    key = (31, one.kind, one.subject)
+    return key, None if one.is_over else (one.tick, one.price, one.mark_sequence, one.cursor, one.accounts)
+
+
+def _redenomination(effect: journal_pb2.Effect) -> _Item:
+    one = effect.redenomination
+    return (32, one.asset), (one.into, one.numerator, one.denominator)
+
+
+def _distribution(effect: journal_pb2.Effect) -> _Item:
+    one = effect.distribution
+    whole = hashlib.blake2b(one.SerializeToString(deterministic=True), digest_size=16)
+    return (33, one.number), (int.from_bytes(whole.digest(), "big"),)
+
+
+LIFECYCLE_ITEMS: dict[str, Callable[[journal_pb2.Effect], _Item]] = {
+    "listing": _listing,
+    "sweep": _sweep,
+    "redenomination": _redenomination,
+    "distribution": _distribution,
+}
+
+
+class Lifecycle:
+    """Folded by overwriting; the ledger's state and every follower's book have one.
+
+    Args:
+        sweeps: by (kind, subject); those under way only.
+        distributions: all there ever were, by number: few, and the next one needs the last number.
+    """
+
+    def __init__(self) -> None:
+        self.listings: dict[int, lifecycle_pb2.Listing] = {}  # instrument
+        self.sweeps: dict[tuple[int, int], lifecycle_pb2.Sweep] = {}
+        self.redenominations: dict[int, lifecycle_pb2.Redenomination] = {}  # asset that went
+        self.distributions: dict[int, lifecycle_pb2.Distribution] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lifecycle) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def apply(self, effect: journal_pb2.Effect) -> None:
+        """Folds one of the effects of `LIFECYCLE_ITEMS`."""
+        match effect.WhichOneof("effect"):
+            case "listing":
+                listing = lifecycle_pb2.Listing()
+                listing.CopyFrom(effect.listing)
+                self.listings[listing.instrument] = listing
+            case "sweep":
+                sweep = lifecycle_pb2.Sweep()
+                sweep.CopyFrom(effect.sweep)
+                if sweep.is_over:
+                    self.sweeps.pop((sweep.kind, sweep.subject), None)
+                else:
+                    self.sweeps[sweep.kind, sweep.subject] = sweep
+            case "redenomination":
+                redenomination = lifecycle_pb2.Redenomination()
+                redenomination.CopyFrom(effect.redenomination)
+                self.redenominations[redenomination.asset] = redenomination
+            case "distribution":
+                distribution = lifecycle_pb2.Distribution()
+                distribution.CopyFrom(effect.distribution)
+                self.distributions[distribution.number] = distribution
