@@ -27,6 +27,7 @@ from services.price_ingestion.adapters.replay_api import ReplayApi
 from services.price_ingestion.app.replay import Cadence, Replay
 from services.price_ingestion.domain.marks import MarkBook
 from services.price_ingestion.domain.pacing import Pacer
+from services.price_ingestion.domain.volatility import Profiles
 from services.price_ingestion.errors import BadRecording
 from services.price_ingestion.settings import Settings
 
@@ -53,6 +54,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     replay = Replay(
         pacer=pacer,
         new_book=lambda: MarkBook(parameters.instruments, parameters.prices),
+        new_profiles=lambda: Profiles(parameters),
         source=prices,
         quotes=quotes,
         screen=api,
@@ -151,7 +153,10 @@ async def _until_stopping(context: ServiceContext[Settings], work: Coroutine[Non
 async def _own(context: ServiceContext[Settings], replay: Replay, client_id: str) -> None:
     bootstrap, owns = context.settings.kafka_bootstrap, context.health.condition("marks")
     while True:
-        log = OwnedMarksLog(bootstrap=bootstrap, client_id=f"{client_id}-marks", tracer=context.tracer)
+        profiles = Profiles(context.parameters)
+        log = OwnedMarksLog(
+            bootstrap=bootstrap, client_id=f"{client_id}-marks", tracer=context.tracer, profiles=profiles
+        )
         context.watch.log(log.reading)
         try:
             resumed = await log.take_over()

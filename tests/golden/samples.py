@@ -108,7 +108,8 @@ def _varint(number: int) -> bytes:
 
 def _of_message(descriptor: Descriptor) -> Iterator[Sample]:
     for nested in descriptor.nested_types:
-        yield from _of_message(nested)
+        if not nested.GetOptions().map_entry:
+            yield from _of_message(nested)
     choices = [one for one in descriptor.oneofs if not _is_synthetic(one.fields[0])]
     if not choices:
         yield Sample(descriptor.full_name, _filled(descriptor, arms={}, depth=0))
@@ -140,6 +141,10 @@ def _filled(descriptor: Descriptor, *, arms: dict[str, str], depth: int) -> Mess
             lowest = min(choice.fields, key=lambda each: each.number)
             if field.name != arms.get(choice.name, lowest.name):
                 continue
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            key, value = (_value(field.message_type.fields_by_name[name], 0, depth=depth) for name in ("key", "value"))
+            getattr(message, field.name)[key] = value  # one entry: the order of several is not fixed
+            continue
         values = [_value(field, index, depth=depth) for index in range(2 if field.is_repeated else 1)]
         if field.is_repeated:
             getattr(message, field.name).extend(values)
@@ -166,6 +171,8 @@ def _value(field: FieldDescriptor, index: int, *, depth: int) -> object:
         return digest[:16]
     if field.type == FieldDescriptor.TYPE_BOOL:
         return True
+    if field.type == FieldDescriptor.TYPE_DOUBLE:  # what is computed with floats and must come back bit for bit
+        return (1.0 + int.from_bytes(digest[:6]) / 2.0**48) * (-1.0 if index % 2 else 1.0)
     if field.type not in _WHOLE_NUMBERS:
         raise ValueError(f"expected a type that the contract uses, was type {field.type} of {field.full_name}")
     bits, signed = _WHOLE_NUMBERS[field.type]
@@ -180,6 +187,10 @@ def _difference(golden: Message, today: Message, path: str) -> str:
     for field, value in golden.ListFields():
         here = f"{path}.{field.name}"
         present = getattr(today, field.name)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            if dict(value) != dict(present):
+                return f"{here}: {dict(value)!r} was read, {dict(present)!r} was written"
+            continue
         old, new = (list(value), list(present)) if field.is_repeated else ([value], [present])
         if len(old) != len(new):
             return f"{here}: {len(old)} elements were written, {len(new)} are expected"

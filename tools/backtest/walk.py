@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from libs.common.ids import AssetId
 from libs.common.parameters import Parameters
 from libs.common.units import PPM
+from services.price_ingestion.domain.volatility import ProfileState, begin, observe
 from services.risk_evaluation.domain.arrays import F8, Mask
 from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.margin import Margins, evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import USD6, Prices, price_book
-from services.risk_evaluation.domain.volatility import ProfileState, Sigmas, begin, model_under, observe
+from services.risk_evaluation.domain.volatility import Sigmas, model_under
 from tools.backtest.books import Holding, cohort
 from tools.backtest.history import DAY_HOURS, Hourly, marks_of
 
@@ -176,7 +178,7 @@ def _profiled(parameters: Parameters, hourly: Hourly) -> Sequence[dict[int, Sigm
     """Volatilities by hour; each follows from the prices up to that hour alone."""
     blocks = parameters.margin.assets
     profiles = {one.asset: one for one in parameters.margin.profiles}
-    states: dict[int, ProfileState] = {}
+    states: dict[AssetId, ProfileState] = {}
     out = []
     for hour, row in enumerate(hourly.prices):
         now_ns = hourly.at_ns(hour)
@@ -190,5 +192,6 @@ def _profiled(parameters: Parameters, hourly: Hourly) -> Sequence[dict[int, Sigm
                 if state is None
                 else observe(state, profile, price=float(price), now_ns=now_ns)
             )
-        out.append({int(asset): state.sigmas for asset, state in states.items()})
+        levels = [state.level(asset) for asset, state in states.items()]
+        out.append({int(one.asset): Sigmas(one.initial, one.maintenance) for one in levels})
     return out

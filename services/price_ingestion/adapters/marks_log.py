@@ -10,14 +10,15 @@ from collections.abc import Iterable, Sequence
 from ballast.events.v1 import market_pb2
 from libs.common.chain import OWNER_BYTES, AcceptedFrame, ChainFollower, ChainWriter, LogReading
 from libs.common.codec import headers
-from libs.common.ids import InstrumentId
+from libs.common.ids import AssetId, InstrumentId
 from libs.common.topics import MARKS
 from libs.common.trace import Tracer, of_mark
 from libs.common.units import UnixNs
 from libs.common.validity import ValidityClass
-from services.price_ingestion.app.ports import Appended, Resumed
+from services.price_ingestion.app.ports import Appended, Resumed, Volatilities
 from services.price_ingestion.domain.guard import Mark
 from services.price_ingestion.domain.marks import MarkRow
+from services.price_ingestion.domain.volatility import Profiles, ProfileState, Sample
 
 SILENCE_SECONDS = 5.0  # a log whose owner beats four times a second has lost it after so long
 _NO_SNAPSHOT = -1
@@ -26,7 +27,8 @@ _NO_SNAPSHOT = -1
 class MarksFold:
     """What the accepted frames of the log add up to."""
 
-    def __init__(self) -> None:
+    def __init__(self, profiles: Profiles) -> None:
+        self._profiles = profiles
         self.rows: dict[InstrumentId, MarkRow] = {}
         self.run_time_ns = UnixNs(0)
         self.sequence = 0  # of the last frame that carried rows
@@ -39,6 +41,10 @@ class MarksFold:
         if rows:
             self.rows.update((row.instrument, row) for row in rows)
             self.run_time_ns, self.sequence = UnixNs(frame.run_time_ns), frame.sequence
+            if body.snapshot:
+                self._profiles.restore(profiles_of(body), rows)
+            else:
+                self._profiles.take(rows, now_ns=self.run_time_ns)
         if body.snapshot:
             self.snapshot_offset = frame.offset
 
@@ -47,15 +53,15 @@ class MarksFold:
         """What a new owner goes on from, None on a log without marks."""
         if not self.sequence:
             return None
-        return Resumed(tuple(self.rows.values()), self.run_time_ns, self.sequence)
+        return Resumed(tuple(self.rows.values()), self.run_time_ns, self.sequence, self._profiles.states)
 
 
 class OwnedMarksLog:
     """Implements MarksLog with a chain writer; over for good once another writer claims the log."""
 
-    def __init__(self, *, bootstrap: str, client_id: str, tracer: Tracer) -> None:
+    def __init__(self, *, bootstrap: str, client_id: str, tracer: Tracer, profiles: Profiles) -> None:
         self._tracer = tracer
-        self._fold = MarksFold()
+        self._fold = MarksFold(profiles)
         self._writer = ChainWriter(
             bootstrap=bootstrap,
             topic=MARKS,
@@ -77,15 +83,19 @@ class OwnedMarksLog:
         await self._writer.take_over(self._fold.apply)
         return self._fold.resumed
 
-    async def append(self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool) -> Appended:
+    async def append(
+        self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool, volatilities: Volatilities
+    ) -> Appended:
         """Returns when the frame is accepted. Raises LostOwnership when another writer took over."""
         if is_snapshot and self._has_written:
             # A reader that begins at the claim the last record names then finds a whole snapshot right behind it.
             await self._writer.reclaim(secrets.token_bytes(OWNER_BYTES))
         self._has_written = True
         started_ns = time.time_ns()
+        offset = self._fold.snapshot_offset
+        body = body_of(rows, is_snapshot=is_snapshot, snapshot_offset=offset, volatilities=volatilities)
         accepted = await self._writer.append(
-            body_of(rows, is_snapshot=is_snapshot, snapshot_offset=self._fold.snapshot_offset).SerializeToString(),
+            body.SerializeToString(),
             input_offset=-1,
             input_index=0,
             run_time_ns=run_time_ns,
@@ -106,7 +116,9 @@ class OwnedMarksLog:
         await self._writer.close()
 
 
-def body_of(rows: Iterable[MarkRow], *, is_snapshot: bool, snapshot_offset: int) -> market_pb2.MarksBody:
+def body_of(
+    rows: Iterable[MarkRow], *, is_snapshot: bool, snapshot_offset: int, volatilities: Volatilities
+) -> market_pb2.MarksBody:
     """The body of a frame; without rows it is a heartbeat."""
     columns = tuple(rows)
     return market_pb2.MarksBody(
@@ -118,6 +130,10 @@ def body_of(rows: Iterable[MarkRow], *, is_snapshot: bool, snapshot_offset: int)
         confidence=[row.mark.confidence for row in columns],
         slow_price=[row.slow_price for row in columns],
         validity=bytes(row.mark.validity for row in columns),
+        volatility_asset=[level.asset for level in volatilities.levels],
+        initial_volatility=[level.initial for level in volatilities.levels],
+        maintenance_volatility=[level.maintenance for level in volatilities.levels],
+        volatility_profile=[_profile(asset, state) for asset, state in volatilities.states.items()],
     )
 
 
@@ -136,6 +152,47 @@ def rows_of(body: market_pb2.MarksBody) -> tuple[MarkRow, ...]:
         MarkRow(InstrumentId(instrument), Mark(mark, index, confidence, ValidityClass(validity)), slow)
         for instrument, mark, index, confidence, slow, validity in columns
     )
+
+
+def _profile(asset: AssetId, state: ProfileState) -> market_pb2.VolatilityProfile:
+    return market_pb2.VolatilityProfile(
+        asset=asset,
+        now_ns=state.now_ns,
+        price=state.price,
+        price_at_ns=state.price_at_ns,
+        fast=state.fast,
+        slow=state.slow,
+        sample_at_ns=[one.at_ns for one in state.samples],
+        sample_elapsed_ns=[one.elapsed_ns for one in state.samples],
+        sample_squared=[one.squared for one in state.samples],
+        initial=state.initial,
+        maintenance=state.maintenance,
+        low_until_ns=[until for until, _ in state.lows],
+        low_level=[level for _, level in state.lows],
+    )
+
+
+def profiles_of(body: market_pb2.MarksBody) -> dict[AssetId, ProfileState]:
+    """The profiles of a snapshot. Raises ValueError when their columns differ in length."""
+    return {
+        AssetId(one.asset): ProfileState(
+            now_ns=one.now_ns,
+            price=one.price,
+            price_at_ns=one.price_at_ns,
+            fast=one.fast,
+            slow=one.slow,
+            samples=tuple(
+                Sample(at_ns, elapsed_ns, squared)
+                for at_ns, elapsed_ns, squared in zip(
+                    one.sample_at_ns, one.sample_elapsed_ns, one.sample_squared, strict=True
+                )
+            ),
+            initial=one.initial,
+            maintenance=one.maintenance,
+            lows=tuple(zip(one.low_until_ns, one.low_level, strict=True)),
+        )
+        for one in body.volatility_profile
+    }
 
 
 async def wait_for_silence(*, bootstrap: str, client_id: str) -> None:

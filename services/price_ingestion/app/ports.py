@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from libs.common.ids import InstrumentId
+from libs.common.ids import AssetId, InstrumentId
 from libs.common.units import UnixNs
 from services.price_ingestion.domain.guard import Quote
 from services.price_ingestion.domain.marks import MarkRow, Priced
 from services.price_ingestion.domain.pacing_words import HoldReason, Overdue
+from services.price_ingestion.domain.volatility import Level, ProfileState
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,15 @@ class Resumed:
     rows: tuple[MarkRow, ...]
     run_time_ns: UnixNs
     sequence: int
+    profiles: Mapping[AssetId, ProfileState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Volatilities:
+    """What a frame says of volatilities: the levels it moves; in a snapshot all, with the states of the profiles."""
+
+    levels: tuple[Level, ...] = ()
+    states: Mapping[AssetId, ProfileState] = field(default_factory=dict)
 
 
 class QuoteSource(Protocol):
@@ -40,7 +50,9 @@ class QuoteSource(Protocol):
 class MarksLog(Protocol):
     """The chained log of marks, owned by its one writer."""
 
-    async def append(self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool) -> Appended:
+    async def append(
+        self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool, volatilities: Volatilities
+    ) -> Appended:
         """Returns when the frame is accepted. Raises LostOwnership when another writer took over."""
 
 

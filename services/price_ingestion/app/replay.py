@@ -8,10 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from libs.common.units import SECOND_NS, UnixNs
-from services.price_ingestion.app.ports import MarksLog, Observer, QuotesLog, QuoteSource, Resumed, Screen
+from services.price_ingestion.app.ports import (
+    MarksLog,
+    Observer,
+    QuotesLog,
+    QuoteSource,
+    Resumed,
+    Screen,
+    Volatilities,
+)
 from services.price_ingestion.domain.marks import MarkBook
 from services.price_ingestion.domain.pacing import Pacer
 from services.price_ingestion.domain.pacing_words import Advance, Ended, Event, FramePublished, Held
+from services.price_ingestion.domain.volatility import Profiles
 
 _LOG = logging.getLogger("ballast.price_ingestion.replay")
 
@@ -29,7 +38,7 @@ class Replay:
 
     Args:
         wall_ns: wall time now, ns since 1970.
-        new_book: an empty book of marks; a takeover starts from one.
+        new_book, new_profiles: an empty book of marks and profiles without history; a takeover starts from them.
     """
 
     def __init__(
@@ -37,6 +46,7 @@ class Replay:
         *,
         pacer: Pacer,
         new_book: Callable[[], MarkBook],
+        new_profiles: Callable[[], Profiles],
         source: QuoteSource,
         quotes: QuotesLog,
         screen: Screen,
@@ -47,6 +57,8 @@ class Replay:
         self._pacer = pacer
         self._new_book = new_book
         self._book = new_book()
+        self._new_profiles = new_profiles
+        self._profiles = new_profiles()
         self._source = source
         self._quotes = quotes
         self._screen = screen
@@ -66,10 +78,11 @@ class Replay:
 
     async def run(self, log: MarksLog, resumed: Resumed | None) -> None:
         """Replays from where the log stands, until cancelled. Raises LostOwnership when another writer took over."""
-        self._book = self._new_book()
+        self._book, self._profiles = self._new_book(), self._new_profiles()
         self._since_snapshot = self._cadence.snapshot_every_frames  # a new owner begins with a snapshot
         if resumed is not None:
             self._book.restore(resumed.rows, at_ns=resumed.run_time_ns)
+            self._profiles.restore(resumed.profiles, resumed.rows)
             self._at = FramePublished(resumed.sequence, resumed.run_time_ns)
             self.tell(self._at)
         while True:
@@ -93,8 +106,14 @@ class Replay:
         # A frame without rows would read as a heartbeat, so a moment at which nothing moved is told as a snapshot.
         is_snapshot = self._since_snapshot >= self._cadence.snapshot_every_frames or not priced.changed
         rows = self._book.rows() if is_snapshot else priced.changed
+        moved = self._profiles.take(rows, now_ns=step.run_time_ns)
+        volatilities = Volatilities(moved)
+        if is_snapshot:
+            volatilities = Volatilities(self._profiles.levels(), self._profiles.states)
         sent_ns = self._wall_ns()
-        appended = await log.append(run_time_ns=step.run_time_ns, rows=rows, is_snapshot=is_snapshot)
+        appended = await log.append(
+            run_time_ns=step.run_time_ns, rows=rows, is_snapshot=is_snapshot, volatilities=volatilities
+        )
         self._appended_wall_ns = self._wall_ns()
         self._since_snapshot = 1 if is_snapshot else self._since_snapshot + 1
         self._at = FramePublished(appended.sequence, step.run_time_ns)
@@ -130,7 +149,7 @@ class Replay:
             except TimeoutError:
                 pass
         if self._wall_ns() >= beat_ns and self._at.sequence:
-            await log.append(run_time_ns=self._at.run_time_ns, rows=(), is_snapshot=False)
+            await log.append(run_time_ns=self._at.run_time_ns, rows=(), is_snapshot=False, volatilities=Volatilities())
             self._appended_wall_ns = self._wall_ns()
             self._show(f"{step.reason.value}: {step.detail}" if isinstance(step, Held) else "")
 

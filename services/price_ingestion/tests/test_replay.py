@@ -11,9 +11,9 @@ import pytest
 from libs.common.config import load_parameters
 from libs.common.errors import LostOwnership
 from libs.common.ids import InstrumentId
-from libs.common.units import SECOND_NS, UnixNs
+from libs.common.units import SECOND_NS, Ppm, UnixNs
 from libs.common.validity import ValidityClass
-from services.price_ingestion.app.ports import Appended, Resumed
+from services.price_ingestion.app.ports import Appended, Resumed, Volatilities
 from services.price_ingestion.app.replay import Cadence, Replay
 from services.price_ingestion.domain.guard import Mark, Quote
 from services.price_ingestion.domain.marks import MarkBook, MarkRow, Priced
@@ -26,6 +26,7 @@ from services.price_ingestion.domain.pacing_words import (
     ServiceReadiness,
     Window,
 )
+from services.price_ingestion.domain.volatility import Profiles, begin
 from services.price_ingestion.tests import REPOSITORY
 
 PARAMETERS = load_parameters(REPOSITORY / "config").parameters
@@ -40,6 +41,7 @@ class FakeWorld:
     prices: Mapping[int, tuple[str, ...]]
     lose_at: int | None = None
     frames: list[tuple[int, tuple[MarkRow, ...], bool]] = field(default_factory=list)
+    volatilities: list[Volatilities] = field(default_factory=list)
     beats: int = 0
     shown: list[tuple[int, int, str, bool]] = field(default_factory=list)
     quoted: list[tuple[int, int]] = field(default_factory=list)
@@ -52,7 +54,9 @@ class FakeWorld:
         texts = self.prices.get(now_ns // MINUTE, ("100", "100"))
         return {BTC: [Quote(f"s{index}", text, now_ns) for index, text in enumerate(texts)]}
 
-    async def append(self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool) -> Appended:
+    async def append(
+        self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool, volatilities: Volatilities
+    ) -> Appended:
         await asyncio.sleep(0)
         if self.lose_at is not None and len(self.frames) >= self.lose_at:
             raise LostOwnership("another claim")
@@ -60,6 +64,7 @@ class FakeWorld:
             self.beats += 1
         else:
             self.frames.append((run_time_ns // MINUTE, tuple(rows), is_snapshot))
+            self.volatilities.append(volatilities)
         sequence = len(self.frames) + self.beats
         if rows and self.is_risk_alive and self.replay is not None:
             self.replay.tell(RiskPublished(0, sequence))
@@ -93,6 +98,7 @@ def build(world: FakeWorld, *, minutes: int = 20, heartbeat_ms: int = 250, snaps
     )
     world.replay = Replay(
         pacer=pacer,
+        new_profiles=lambda: Profiles(PARAMETERS),
         new_book=lambda: MarkBook([one for one in PARAMETERS.instruments if one.id == BTC], PARAMETERS.prices),
         source=world,
         quotes=world,
@@ -160,10 +166,27 @@ async def test_takeover_goes_on_after_the_last_frame_with_a_snapshot() -> None:
     replay.tell(ServiceReadiness("risk", True))
     rows = (MarkRow(BTC, Mark(100_00, 100_00, 0, ValidityClass.VALID), slow_price=90_00),)
     replay.tell(RiskPublished(0, 7))
-    await run(world, replay, resumed=Resumed(rows, UnixNs(10 * MINUTE), 7))
+    profile = next(one for one in PARAMETERS.margin.profiles if one.asset == 2)
+    state = begin(profile, sigma=Ppm(2_000_000), price=1.0, now_ns=10 * MINUTE)
+    await run(world, replay, resumed=Resumed(rows, UnixNs(10 * MINUTE), 7, {profile.asset: state}))
     at, frame_rows, is_snapshot = world.frames[0]
     assert (at, is_snapshot) == (15, True)
     assert [row.slow_price for row in frame_rows] == [90_45]  # the slow mark goes on from the log too
+    assert [one.asset for one in world.volatilities[0].levels] == [profile.asset]  # and so do the profiles
+    assert world.volatilities[0].levels[0].initial >= 2_000_000
+    assert list(world.volatilities[0].states) == [profile.asset]
+
+
+async def test_frames_say_the_levels_that_moved_and_snapshots_all_with_their_profiles() -> None:
+    world = FakeWorld({5: ("100", "100"), 10: ("50", "50"), 15: ("50", "50"), 20: ("50", "50")})
+    replay = build(world, snapshot_every=4)
+    replay.tell(ServiceReadiness("risk", True))
+    await run(world, replay)
+    told = zip(world.frames, world.volatilities, strict=True)
+    said = [(snapshot, len(one.levels), len(one.states)) for (_, _, snapshot), one in told]
+    assert said[0] == (True, 1, 1)
+    assert (False, 1, 0) in said  # the fall
+    assert all(levels == states == 1 for snapshot, levels, states in said if snapshot)
 
 
 async def test_lost_log_ends_the_run_of_this_owner() -> None:

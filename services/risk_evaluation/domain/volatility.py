@@ -1,55 +1,14 @@
-"""Volatility profiles: what volatility an underlying is judged by, new risk at once, maintenance after notice."""
+"""Ranges at the volatility in force: what price_ingestion publishes with the marks, an asset's own without it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from libs.common.parameters import AssetRisk, Parameters, VolatilityProfile
-from libs.common.units import PPM, SECOND_NS, YEAR_NS, Ppm
+from libs.common.parameters import AssetRisk, Parameters
+from libs.common.units import PPM, Ppm
 from services.risk_evaluation.domain.grid import Range, grid_scenarios, price_range, stress_scenarios
 from services.risk_evaluation.domain.model import Model, assemble
-
-HOUR_NS = 3_600 * SECOND_NS
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A return: when it ended, how long it took, and its square (of the logarithm)."""
-
-    at_ns: int
-    elapsed_ns: int
-    squared: float
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileState:
-    """Where a profile stands; volatilities and variances a year.
-
-    Args:
-        price, price_at_ns: where the last return ended.
-        fast, slow: exponentially weighted variances.
-        samples: returns inside the realised window, oldest first.
-        initial, maintenance: volatilities in force.
-        lows: (until, level) low points of `initial` within the notice, both rising: what has stood that long.
-    """
-
-    now_ns: int
-    price: float
-    price_at_ns: int
-    fast: float
-    slow: float
-    samples: tuple[Sample, ...]
-    initial: float
-    maintenance: float
-    lows: tuple[tuple[int, float], ...] = ()
-
-    @property
-    def sigmas(self) -> Sigmas:
-        """What is published, rounded up."""
-        # Both with one rule: rounding keeps maintenance at or below initial.
-        return Sigmas(Ppm(math.ceil(self.initial * PPM)), Ppm(math.ceil(self.maintenance * PPM)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,63 +17,6 @@ class Sigmas:
 
     initial: Ppm
     maintenance: Ppm
-
-
-def begin(profile: VolatilityProfile, *, sigma: Ppm, price: float, now_ns: int) -> ProfileState:
-    """A profile without history: it starts at sigma, as if that had been measured. Raises ValueError, no price."""
-    level = min(max(sigma, profile.floor), profile.ceiling) / PPM
-    variance = (sigma / PPM) ** 2
-    return ProfileState(now_ns, _checked(price), now_ns, variance, variance, (), level, level)
-
-
-def observe(state: ProfileState, profile: VolatilityProfile, *, price: float, now_ns: int) -> ProfileState:
-    """The state after a price.
-
-    New risk follows the target up at once and down at most by half each `fall_half_life`. Maintenance follows what new
-    risk was judged by through the whole notice, and rises at most by its share an hour; so it never exceeds new risk's,
-    a spike that is gone within the notice never reaches it, and no parameter liquidates anybody within the notice.
-
-    Raises:
-        ValueError: time falls, or a price that is none.
-    """
-    elapsed = now_ns - state.now_ns
-    if elapsed < 0:
-        raise ValueError(f"expected a time from {state.now_ns}, was {now_ns}")
-    fast, slow, samples = _with_return(state, profile, price=_checked(price), now_ns=now_ns)
-    target = target_of(profile, fast=fast, slow=slow, samples=samples)
-    initial = max(target, state.initial * 2.0 ** (-elapsed / profile.fall_half_life_ns))
-    initial = min(initial, profile.ceiling / PPM)
-    lows = _lows(state, profile, now_ns)
-    stood = min(initial, lows[0][1]) if lows else initial
-    # One hour's rise a step at most: a silent feed saves up no rises.
-    hours = min(1.0, elapsed / HOUR_NS)
-    risen = state.maintenance * (1.0 + profile.maintenance_rise_per_hour / PPM) ** hours
-    taken = now_ns - state.price_at_ns >= profile.sample_every_ns
-    return ProfileState(
-        now_ns=now_ns,
-        price=price if taken else state.price,
-        price_at_ns=now_ns if taken else state.price_at_ns,
-        fast=fast if taken else state.fast,
-        slow=slow if taken else state.slow,
-        samples=samples if taken else state.samples,
-        initial=initial,
-        maintenance=min(stood, risen),
-        lows=lows,
-    )
-
-
-def target_of(profile: VolatilityProfile, *, fast: float, slow: float, samples: tuple[Sample, ...]) -> float:
-    """Volatility the profile aims at: the highest measure blended with the stressed one, not below the floor.
-
-    Source: EU 153/2013, article 28(1): a quarter of the weight on stressed observations, and a long-run floor.
-    """
-    # Until the window is full the missing part counts as still: the other measures speak for it.
-    covered = max(profile.realised_window_ns, sum(one.elapsed_ns for one in samples))
-    realised = sum(one.squared for one in samples) / (covered / YEAR_NS)
-    measured = math.sqrt(max(fast, slow, realised))
-    weight = profile.stressed_weight / PPM
-    blended = (1.0 - weight) * measured + weight * profile.stressed / PPM
-    return min(max(blended, profile.floor / PPM), profile.ceiling / PPM)
 
 
 def model_under(parameters: Parameters, sigmas: Mapping[int, Sigmas]) -> Model:
@@ -138,39 +40,3 @@ def ranges_at(risk: AssetRisk, sigmas: Sigmas | None) -> tuple[Range, Range]:
         price_range(sigma=at.initial / PPM, z=risk.initial_z / PPM, horizon_s=risk.initial_horizon_s),
         price_range(sigma=at.maintenance / PPM, z=risk.maintenance_z / PPM, horizon_s=risk.maintenance_horizon_s),
     )
-
-
-def _with_return(
-    state: ProfileState, profile: VolatilityProfile, *, price: float, now_ns: int
-) -> tuple[float, float, tuple[Sample, ...]]:
-    """Measures with the return since the last sample, whether or not it is long enough to be kept."""
-    elapsed = now_ns - state.price_at_ns
-    if elapsed == 0:
-        return state.fast, state.slow, state.samples
-    squared = math.log(price / state.price) ** 2
-    a_year = squared / (elapsed / YEAR_NS)
-    # Weight and rate cancel for a short return: a jump counts by its size, however fast it came.
-    stays = 2.0 ** (-elapsed / profile.fast_half_life_ns)
-    fast = state.fast * stays + a_year * (1.0 - stays)
-    stays = 2.0 ** (-elapsed / profile.slow_half_life_ns)
-    slow = state.slow * stays + a_year * (1.0 - stays)
-    oldest = now_ns - profile.realised_window_ns
-    kept = tuple(one for one in state.samples if one.at_ns > oldest)
-    return fast, slow, (*kept, Sample(now_ns, elapsed, squared))
-
-
-def _lows(state: ProfileState, profile: VolatilityProfile, now_ns: int) -> tuple[tuple[int, float], ...]:
-    """Low points of the notice: a later one hides earlier ones that are not lower."""
-    lows = [one for one in state.lows if one[0] > now_ns - profile.notice_ns and one[1] < state.initial]
-    if now_ns > state.now_ns or not lows:
-        same_sample = lows and lows[-1][0] // profile.sample_every_ns == now_ns // profile.sample_every_ns
-        # Within a sample the lower level stands for both and stays as long as the later: at most one entry a sample.
-        level = lows.pop()[1] if same_sample else state.initial
-        lows.append((now_ns, level))
-    return tuple(lows)
-
-
-def _checked(price: float) -> float:
-    if not (math.isfinite(price) and price > 0.0):
-        raise ValueError(f"expected a price above 0, was {price!r}")
-    return price
