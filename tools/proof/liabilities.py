@@ -95,7 +95,7 @@ async def _read_on(source: Source, walk: Walk) -> None:
 
 
 def _behind(books: Mapping[int, PartitionBook]) -> set[int]:
-    """Partitions that by this cut have not sent what another has taken in, or not taken in what it knows to be there."""
+    """Partitions that have not sent, by this cut, what another has taken in, or not taken in what it knows is there."""
     found = set()
     for to, book in books.items():
         for origin, there in books.items():

@@ -21,6 +21,9 @@ _TITLES = {
     "I10": "healthy accounts lose collateral only as they may",
     "I13": "every follower's book is the ledger's; nothing forgotten",
     "I15": "what leaves a partition enters the other, once and whole",
+    "I20": "assets sit where they are said to; places add up",
+    "I21": "client cash is lent by dated consent and within its cap",
+    "I22": "no hour, no day lets out more than its limit; none by a closed gate",
     "episodes": "every episode ended healthy or closed",
     "dead letters": "no record was given up on",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tools.reconcile.checks.check import Check
+from tools.reconcile.checks.client_money import AssetsSitWhereTheyAreSaid, LentByConsent, NoMoreLeavesThanMay
 from tools.reconcile.checks.collateral import HealthyKeepsCollateral
 from tools.reconcile.checks.emptied import NoAssetsNoDebt
 from tools.reconcile.checks.in_transit import InTransit
@@ -26,6 +27,9 @@ CHECKS: Mapping[str, Callable[[World], Check]] = {
     "I10": HealthyKeepsCollateral,
     "I13": SameBook,
     "I15": InTransit,
+    "I20": AssetsSitWhereTheyAreSaid,
+    "I21": LentByConsent,
+    "I22": NoMoreLeavesThanMay,
 }
 
 __all__ = ["CHECKS", "Check"]

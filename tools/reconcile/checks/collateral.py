@@ -33,6 +33,7 @@ class HealthyKeepsCollateral(Watch):
         self._orders: dict[int, tuple[int, int]] = {}  # order -> account, episode
         self._reservations: dict[int, int] = {}  # reservation -> account
         self._episodes: dict[int, int] = {}  # episode -> account
+        self._lost: dict[tuple[int, int, int], int] = {}  # account, asset, venue
         self._indices: dict[tuple[int, int], tuple[int, int, int]] = {}  # partition, asset -> as at this outcome
 
     def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
@@ -115,6 +116,9 @@ class HealthyKeepsCollateral(Watch):
         if outcome.command in _OWNERS and not (outcome.command == "supply" and outcome.subject != account):
             self._owner(frame, outcome, account, book)
             return
+        if outcome.command == "impair_venue":
+            self._bears(frame, outcome, account, lines)
+            return
         if outcome.command == "verdict" and outcome.subject in self._reservations:
             return  # the owner's own withdrawal or transfer, paid out or given back
         ones = (INDEX_ONE, INDEX_ONE, INDEX_ONE)
@@ -126,6 +130,25 @@ class HealthyKeepsCollateral(Watch):
         ]
         if lost or (outcome.command != "arrive" and any(delta for (_, kind), delta in lines.items() if kind == _LOTS)):
             self.findings.add(f"{where(frame)}: {outcome.command} takes assets {lost} from account {account}")
+
+    def _bears(
+        self, frame: JournalFrame, outcome: journal_pb2.Outcome, account: int, lines: Mapping[tuple[int, int], int]
+    ) -> None:
+        """A venue's loss takes what is booked as lost at its place, and no more."""
+        lost: defaultdict[int, int] = defaultdict(int)
+        for effect in outcome.effects:
+            one = effect.placement
+            if effect.HasField("placement") and one.account == account:
+                place = (account, one.asset, one.venue)
+                lost[one.asset] += one.lost_units - self._lost.get(place, 0)
+                self._lost[place] = one.lost_units
+        ones = (INDEX_ONE, INDEX_ONE, INDEX_ONE)
+        for asset in sorted({asset for asset, _ in lines}):
+            indices = self._indices.get((frame.partition, asset), ones)
+            if _change_15(asset, lines, indices) + lost[asset] * INDEX_ONE < 0:
+                self.findings.add(
+                    f"{where(frame)}: {outcome.command} takes more of {asset} from {account} than is lost"
+                )
 
     def _is_dust(self, account: int, asset: int, lines: Mapping[tuple[int, int], int]) -> bool:
         """Coins below one lot, which no order of the account's episode could sell, go with the debt."""

@@ -10,6 +10,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, system_account
 from libs.common.validity import ValidityClass
+from tools.reconcile.tests.money_defects import MONEY_DEFECTS
 from tools.reconcile.tests.story import BTC, BUY, PARAMETERS, PERP, USD, Story, honest
 
 CASH, DEBT = words.LINE_KIND_CASH, words.LINE_KIND_DEBT_SHARES
@@ -345,6 +346,7 @@ DEFECTS = [
     ("I15", movement_arrives_smaller_than_it_left),
     ("I15", movement_arrives_that_was_never_sent),
     ("I15", movement_is_forgotten),
+    *MONEY_DEFECTS,
     ("episodes", episode_never_ends),
 ]
 # Defects that no other check can see: the invariant is named, and it alone.
