@@ -22,6 +22,7 @@ from tools.simulate.setting import Setting
 DOLLAR, COIN = 10**6, 10**8
 _ANSWER_SECONDS = 1.0
 _AGAIN_AFTER_ANSWER = 0.1
+_SUPPLIES_MAX = 50
 _LOOK_SECONDS, _LOOKS_BEFORE_AGAIN = 0.05, 20
 CUSTODIAN = commands_pb2.Principal(id="custodian", role=ledger_pb2.ROLE_CUSTODIAN)
 _BUY, _SELL = market_pb2.SIDE_BUY, market_pb2.SIDE_SELL
@@ -95,27 +96,29 @@ class Clients:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._network.stopped(self._outside, error)
 
-    async def _on_stream(self, client: Client, command: commands_pb2.Command) -> None:
+    async def _on_stream(self, client: Client, command: commands_pb2.Command, *, partition: int = -1) -> int:
         client.number += 1
         command.principal.CopyFrom(client.principal)
         command.session.session, command.session.n = client.session, client.number
-        await self._ask(client, command)
+        return await self._ask(client, command, partition=partition)
 
-    async def _ask(self, client: Client, command: commands_pb2.Command) -> None:
+    async def _ask(self, client: Client, command: commands_pb2.Command, *, partition: int = -1) -> int:
+        """The refusal, or 0; asked in the home partition of the account that the command is about."""
+        home = partition if partition >= 0 else _home(client, command)
         repeats = 1 + (self._rng.random() < _AGAIN_AFTER_ANSWER)
         while True:
             gateway = self._gateway()
             if gateway is not None:
                 try:
                     async with asyncio.timeout(_ANSWER_SECONDS):
-                        answer = await gateway.clients.ask(Planned(client.partition, command))
+                        answer = await gateway.clients.ask(Planned(home, command))
                 except (TimeoutError, Fault):
                     continue
-                self._checker.acknowledged(client.partition, command, answer.outcome)
+                self._checker.acknowledged(home, command, answer.outcome)
                 self._learn(client, answer.outcome.subject, command, answer.outcome.refusal)
                 repeats -= 1
                 if not repeats:
-                    return
+                    return answer.outcome.refusal
             await asyncio.sleep(self._rng.uniform(0.05, 0.3))
 
     def _learn(self, client: Client, subject: int, command: commands_pb2.Command, refusal: int) -> None:
@@ -175,28 +178,22 @@ class Clients:
             await self._deposit(client.partition, client.accounts[0], asset, units)
             if is_lender:
                 lent = commands_pb2.Supply(account=client.accounts[0], asset=asset, units=units * 3 // 4)
-                self.begin(client, commands_pb2.Command(supply=lent))
+                for _ in range(_SUPPLIES_MAX):  # between a tick's time and its arrival nobody may lend
+                    if not await self._on_stream(client, commands_pb2.Command(supply=lent)):
+                        break
+                    await asyncio.sleep(_LOOK_SECONDS)
         if not is_lender:  # a position as large as risk lets them have, or nearly
             for lots in self._rng.sample((1_000, 2_000, 3_000, 4_000, 6_000, 8_000), 2):
                 self.begin(client, commands_pb2.Command(place_order=self._first_order(client.accounts[0], lots)))
-
-    def bring_money(self) -> None:
-        """Lenders lend more, so that what bankrupt accounts have lent can come back."""
-        for client in self.everyone:
-            if client.name.startswith("lender"):
-                self._spawn(self._lend(client))
-
-    async def _lend(self, client: Client) -> None:
-        for asset, units in ((USD, 10**6 * DOLLAR), (BTC, 100 * COIN)):
-            await self._deposit(client.partition, client.accounts[0], asset, units)
-            lent = commands_pb2.Supply(account=client.accounts[0], asset=asset, units=units)
-            await self._on_stream(client, commands_pb2.Command(supply=lent))
+            elsewhere = commands_pb2.Command(open_account=commands_pb2.OpenAccount(owner=client.name))
+            await self._on_stream(client, elsewhere, partition=(client.partition + 1) % PARTITIONS)
 
     def act(self) -> str:
         """Somebody does something; says what."""
         client = self._rng.choice(self.everyone)
         if not client.accounts:
             return "nobody is ready"
+        client.accounts = [self._now(account) for account in client.accounts]
         command = self._wish(client)
         for _ in range(self._rng.choice((1, 1, 1, 1, 5)) if command.HasField("place_order") else 1):
             again = commands_pb2.Command()
@@ -204,33 +201,51 @@ class Clients:
             self.begin(client, again)
         return f"{client.name} {' '.join(str(command).split())}"
 
+    def _now(self, account: int) -> int:
+        """Where an account lives, as far as its old partition has said."""
+        while (known := self._checker.books[account >> 48].accounts.get(account)) is not None and known.moved_to:
+            account = known.moved_to
+        return account
+
     def _wish(self, client: Client) -> commands_pb2.Command:
         rng = self._rng
         account = rng.choice(client.accounts)
         chance = rng.random()
         if client.name.startswith("lender"):
             chance = 0.6 + 0.4 * chance
-        if chance < 0.6:
+        if chance < 0.57:
             return commands_pb2.Command(place_order=self._order(account))
-        if chance < 0.68 and client.orders:
+        if chance < 0.63 and client.orders:
             order = rng.choice(list(client.orders))
             return commands_pb2.Command(
                 cancel_order=commands_pb2.CancelOrder(account=client.orders[order], order=order)
             )
         asset, units = rng.choice(((USD, rng.randint(1, 30_000 * DOLLAR)), (BTC, rng.randint(1, 2 * COIN))))
-        if chance < 0.78:
+        if chance < 0.73:
             return commands_pb2.Command(withdraw=commands_pb2.Withdraw(account=account, asset=asset, units=units))
-        if chance < 0.84:
-            to = rng.choice(client.accounts)
+        if chance < 0.83:
+            to = rng.choice(client.accounts if rng.random() < 0.9 else rng.choice(self.everyone).accounts or [0])
             return commands_pb2.Command(
                 transfer=commands_pb2.Transfer(account=account, to_account=to, asset=asset, units=units)
             )
         if chance < 0.9:
             return commands_pb2.Command(supply=commands_pb2.Supply(account=account, asset=asset, units=units))
-        if chance < 0.96:
+        if chance < 0.94:
             units = rng.choice((0, units))
             return commands_pb2.Command(redeem=commands_pb2.Redeem(account=account, asset=asset, units=units))
+        if chance < 0.98:
+            return self._move(client, account)
         return self._spam(account, asset)
+
+    def _move(self, client: Client, account: int) -> commands_pb2.Command:
+        """To a partition, alone or to join another entity of the same owner, or of somebody else."""
+        rng, to = self._rng, self._rng.randrange(PARTITIONS)
+        there = [one & ~0xFFFF for one in client.accounts if one >> 48 == to and one & ~0xFFFF != account & ~0xFFFF]
+        into = rng.choice(there) if there and rng.random() < 0.6 else 0
+        if rng.random() < 0.1:
+            into = rng.choice(rng.choice(self.everyone).accounts or [0]) & ~0xFFFF
+        body = commands_pb2.MoveEntity(account=account & ~0xFFFF, to_partition=to, into_entity=into)
+        return commands_pb2.Command(move_entity=body)
 
     def _first_order(self, account: int, lots: int) -> commands_pb2.PlaceOrder:
         rng = self._rng
@@ -264,6 +279,12 @@ class Clients:
                 commands_pb2.Command(),
             )
         )
+
+
+def _home(client: Client, command: commands_pb2.Command) -> int:
+    body = command.WhichOneof("body")
+    partition = getattr(getattr(command, body), "account", 0) >> 48 if body and body != "open_account" else PARTITIONS
+    return partition if partition < PARTITIONS else client.partition
 
 
 def _everyone(rng: random.Random) -> list[Client]:

@@ -18,7 +18,7 @@ from services.collateral_management.app.supervisor import Supervisor
 from tools.simulate.chains import Follower, Writer
 from tools.simulate.house import COMMANDS_TOPIC_ID, PARTITIONS, parameters
 from tools.simulate.network import Node
-from tools.simulate.setting import Setting
+from tools.simulate.setting import Sender, Setting
 
 _HEARTBEAT_SECONDS_MAX = 1.0
 _RECORDS_A_POLL_MAX = 4
@@ -118,6 +118,8 @@ class LedgerNode(Node):
         self._setting = setting
         self._clock, self._control = _Clock(self, setting), _Control(self, setting)
         self._books = AcceptedBooks()
+        session = setting.network.rng.randbytes(16)
+        self._sender = Sender(self, setting, principal="collateral_management", session=session)
         self._leaving: asyncio.Task[None] | None = None
         self._supervisor = Supervisor(
             new_owner=self._new_owner,
@@ -164,4 +166,5 @@ class LedgerNode(Node):
             books=self._books,
             shown=_shown(),
             audit=Audit(partition, partitions=PARTITIONS, found=setting.checker.found, paid=lambda *_: None),
+            commands=self._sender,
         )

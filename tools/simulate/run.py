@@ -173,7 +173,6 @@ class _Seed:
         """No more faults: every order, question and episode comes to its end."""
         self._network.doses = replace(Doses.calm(), drift=self.doses.drift, skew_s=self.doses.skew_s)
         town.market.settle()
-        town.clients.bring_money()
         for venue in town.venues:
             venue.lots_shown, venue.is_prompt = 20_000, True
         self._trace("peace")

@@ -2,7 +2,7 @@
 
 A tick is decided on the shares as they stood at the cut that its reason names. What moves between that cut and the
 tick's arrival in a partition is paid, or is spared, one step of the index too much; later ticks make it up from what
-borrowers pay.
+borrowers pay, and the house from its own when that does not suffice.
 """
 
 from __future__ import annotations

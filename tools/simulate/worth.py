@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import floor
 
-from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
-from libs.common.ids import system_kind
+from libs.common.ids import entity_of, system_kind
 from libs.common.parameters import Instrument, InstrumentKind, Parameters
 
 ONE = 10**15
@@ -43,6 +43,8 @@ class Worth:
         self._of: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
         self._indices: dict[int, tuple[int, int, int]] = {}  # supply, borrow, overdraft
         self._funding: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        self._accounts: dict[int, journal_pb2.Account] = {}
+        self._aliases: dict[int, int] = {}  # account before it moved here -> now
         self._orders: dict[int, journal_pb2.Order] = {}
         self._reservations: dict[int, journal_pb2.Reservation] = {}
 
@@ -57,6 +59,7 @@ class Worth:
             self._reduces(where, outcome)
         before = {account: self._worth(account) for account in touched}
         expected, may_gain = self._expected(command, outcome)
+        leaving = {each.entity_move.entity for each in outcome.effects if each.entity_move.is_out}
         for effect in outcome.effects:
             self._fold(effect)
         if outcome.command == "set_index":
@@ -65,6 +68,9 @@ class Worth:
             return
         for account in sorted(touched | expected.keys()):
             now, was = self._worth(account), before.get(account, {})
+            if entity_of(account) in leaving and self._accounts[account].moved_out:
+                self._leaves(where, account)
+                continue
             for asset in sorted(now.keys() | was.keys() | expected.get(account, {}).keys()):
                 moved = now.get(asset, 0) - was.get(asset, 0) - expected.get(account, {}).get(asset, 0)
                 self._judge(where, outcome, account, asset, moved, now.get(asset, 0), may_gain=account in may_gain)
@@ -118,6 +124,14 @@ class Worth:
                 f"{outcome.command} moves account {account} by {moved} of 10^-15 of asset {asset} more than it says",
             )
 
+    def _leaves(self, where: str, account: int) -> None:
+        for key, kind in self._of[account]:
+            if self._lines[account, key, kind]:
+                left = self._lines[account, key, kind]
+                self._say("I15", where, f"account {account} moves and leaves {left} of {key}")
+            if kind == _LOTS:
+                self.lots[account, key] = 0
+
     def _compare_lots(self, where: str, touched: set[int]) -> None:
         for account in touched:
             for key, kind in self._of[account]:
@@ -135,20 +149,40 @@ class Worth:
         match command.WhichOneof("body"):
             case "confirm_deposit":
                 one = command.confirm_deposit
-                if system_kind(one.account) is None and outcome.subject == one.account:
+                known = self._accounts.get(one.account)
+                if known is not None and not known.moved_out and outcome.subject == one.account:
                     moves[one.account][one.asset] += one.units * ONE
             case "verdict":
                 reservation = self._reservations.get(command.verdict.reservation)
-                if reservation is not None and command.verdict.settle:
+                held_back = any(
+                    effect.reservation.state == ledger_pb2.RESERVATION_STATE_VOIDED for effect in outcome.effects
+                )
+                if reservation is not None and command.verdict.settle and not held_back:
                     moves[reservation.account][reservation.asset] -= reservation.units * ONE
-                    if reservation.to_account:
+                    to = self._accounts.get(reservation.to_account)
+                    if to is not None and not to.moved_out:
                         moves[reservation.to_account][reservation.asset] += reservation.units * ONE
             case "order_report":
                 self._expect_report(command.order_report, moves)
-            case "resolve_shortfall":
-                brought = any(effect.HasField("waterfall") for effect in outcome.effects)
-                return moves, {command.resolve_shortfall.account} if brought else set()
-        return moves, set()
+            case "arrive":
+                self._expect_arrival(command.arrive.movement, outcome, moves)
+        return moves, {effect.waterfall.account for effect in outcome.effects if effect.HasField("waterfall")}
+
+    def _expect_arrival(self, one: movement_pb2.Movement, outcome: journal_pb2.Outcome, moves: Moves) -> None:
+        to = {effect.account.moved_from: effect.account.account for effect in outcome.effects}
+        if one.kind in (ledger_pb2.MOVEMENT_KIND_TRANSFER, ledger_pb2.MOVEMENT_KIND_RETURN):
+            known = self._accounts.get(self._aliases.get(one.to_account, one.to_account))
+            if known is None or known.moved_out or known.owner != one.owner:
+                return
+            to = dict.fromkeys((line.account for line in one.lines), known.account)
+        elif one.kind != ledger_pb2.MOVEMENT_KIND_ENTITY:
+            return
+        for line in one.lines:
+            account = to[line.account]
+            asset, worth = self._worth_of(line.asset, line.kind, line.units)
+            moves[account][asset] += worth
+            if line.kind == _LOTS:
+                self.lots[account, line.asset] += line.units
 
     def _expect_report(self, one: commands_pb2.OrderReport, moves: Moves) -> None:
         order = self._orders.get(one.order)
@@ -156,6 +190,9 @@ class Worth:
             return  # not the client's
         instrument = self._parameters.instrument(order.instrument)
         if one.kind != ledger_pb2.REPORT_KIND_FILL or instrument is None or one.lots <= 0 or one.price <= 0:
+            return
+        known = self._accounts.get(order.account)
+        if known is not None and known.moved_out:  # it follows the account
             return
         account, lots = moves[order.account], one.lots if order.side == market_pb2.SIDE_BUY else -one.lots
         notional = _notional(instrument, one.lots, one.price)
@@ -192,21 +229,19 @@ class Worth:
     def _worth(self, account: int) -> dict[int, int]:
         total: defaultdict[int, int] = defaultdict(int)
         for key, kind in self._of[account]:
-            balance = self._lines[account, key, kind]
-            supply, borrow, overdraft = self._index(key)
-            if kind in (_CASH, _RESERVED):
-                total[key] += balance * ONE
-            elif kind == _SUPPLY:
-                total[key] += balance * supply
-            elif kind == _DEBT:
-                total[key] -= balance * borrow
-            elif kind == _OVERDRAFT:
-                total[key] -= balance * overdraft
-            elif kind == _VARIATION:
-                instrument = self._parameters.instrument(key)
-                if instrument is not None:
-                    total[instrument.settlement] += balance * ONE
+            asset, worth = self._worth_of(key, kind, self._lines[account, key, kind])
+            if worth:
+                total[asset] += worth
         return total
+
+    def _worth_of(self, key: int, kind: int, balance: int) -> tuple[int, int]:
+        """Asset that a line is worth something in, and what, 10^-15 units."""
+        if kind == _VARIATION:
+            instrument = self._parameters.instrument(key)
+            return (instrument.settlement, balance * ONE) if instrument is not None else (key, 0)
+        supply, borrow, overdraft = self._index(key)
+        rate: dict[int, int] = {_CASH: ONE, _RESERVED: ONE, _SUPPLY: supply, _DEBT: -borrow, _OVERDRAFT: -overdraft}
+        return key, balance * rate.get(kind, 0)
 
     def _fold(self, effect: journal_pb2.Effect) -> None:
         match effect.WhichOneof("effect"):
@@ -214,6 +249,10 @@ class Worth:
                 one = effect.posting
                 self._lines[one.account, one.asset, one.kind] = one.balance
                 self._of[one.account].add((one.asset, one.kind))
+            case "account":
+                self._accounts[effect.account.account] = effect.account
+                if effect.account.moved_from:
+                    self._aliases[effect.account.moved_from] = effect.account.account
             case "order":
                 self._orders[effect.order.order] = effect.order
             case "reservation":

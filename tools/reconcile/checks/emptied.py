@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from ballast.events.v1 import journal_pb2
@@ -32,19 +33,22 @@ class NoAssetsNoDebt(Watch):
     def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
         """An emptied account owes nothing; a step of the waterfall stands beside its posting."""
         for outcome in frame.body.outcomes:
-            posted: dict[tuple[int, int, int], int] = {}
+            posted: dict[tuple[int, int, int], int] = defaultdict(int)
+            spent: dict[tuple[int, int], int] = defaultdict(int)  # of capital, what goes to another partition left out
             for effect in outcome.effects:
+                for each in effect.movement.lines:
+                    spent[each.account, each.asset] -= each.units
                 if effect.HasField("posting"):
                     one = effect.posting
-                    line = (one.account, one.asset, one.kind)
-                    posted[line] = posted.get(line, 0) + one.delta
+                    posted[one.account, one.asset, one.kind] += one.delta
+                    spent[one.account, one.asset] += max(0, -one.delta) if one.kind == _CASH else 0
                     if one.kind == _CASH and system_kind(one.account) is not None:
                         self._house[one.account, one.asset] = one.balance
             for effect in outcome.effects:
                 if effect.HasField("episode") and effect.episode.state == ledger_pb2.EPISODE_STATE_EMPTIED:
                     self._emptied(frame, effect.episode, book)
                 elif effect.HasField("waterfall"):
-                    self._step(frame, effect.waterfall, posted)
+                    self._step(frame, effect.waterfall, posted, spent)
                     self._asked(frame, outcome, effect.waterfall)
 
     def _emptied(self, frame: JournalFrame, one: journal_pb2.Episode, book: PartitionBook) -> None:
@@ -65,10 +69,11 @@ class NoAssetsNoDebt(Watch):
         frame: JournalFrame,
         one: journal_pb2.Waterfall,
         posted: Mapping[tuple[int, int, int], int],
+        spent: Mapping[tuple[int, int], int],
     ) -> None:
         if one.step in _CAPITAL:
             capital = system_account(_CAPITAL[one.step], partition=frame.partition)
-            moved = -posted.get((capital, one.asset, _CASH), 0)
+            moved = spent.get((capital, one.asset), 0)
         elif one.step == ledger_pb2.WATERFALL_STEP_WRITE_OFF:
             pool = system_account(SystemAccount.POOL, partition=frame.partition, index=one.asset)
             moved = posted.get((pool, one.asset, ledger_pb2.LINE_KIND_LOSS), 0)

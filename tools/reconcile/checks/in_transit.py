@@ -33,7 +33,7 @@ class InTransit(Watch):
     def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
         """Every outcome posts to an in-transit account what it sends less what it receives."""
         for outcome in frame.body.outcomes:
-            if not outcome.effects:
+            if outcome.refusal or outcome.repeated:
                 continue
             posted: defaultdict[int, Lines] = defaultdict(Counter)
             for effect in outcome.effects:
@@ -42,7 +42,7 @@ class InTransit(Watch):
                         self._posting(effect.posting, posted)
                     case "movement":
                         self._movement(frame, effect.movement, posted)
-            if outcome.command == "arrive" and not outcome.repeated:
+            if outcome.command == "arrive":
                 self._arrival(frame, outcome, posted)
             for other, lines in posted.items():
                 if any(lines.values()):

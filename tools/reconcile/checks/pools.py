@@ -14,7 +14,7 @@ from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, system_account, system_index, system_kind
-from libs.common.units import INDEX_ONE
+from libs.common.units import INDEX_ONE, mul_div_down
 from tools.reconcile.checks.check import Watch, where
 from tools.reconcile.records import JournalFrame
 from tools.reconcile.world import World
@@ -62,10 +62,12 @@ class PoolsBalance(Watch):
         super().__init__(world)
         self.shards: dict[tuple[int, int], Shard] = defaultdict(Shard)  # partition, asset
         self.totals: dict[int, PoolTotals] = defaultdict(PoolTotals)  # asset
+        self._holds: dict[tuple[int, int], int] = defaultdict(int)  # partition, asset -> tick that takes a loss
 
     def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
         """No outcome takes from what a pool has left over."""
         for outcome in frame.body.outcomes:
+            self._too_early(frame, outcome)
             before: dict[int, int] = {}
             losses: dict[int, int] = {}
             for effect in outcome.effects:
@@ -81,6 +83,21 @@ class PoolsBalance(Watch):
                     before[asset] += self._tick(shard, effect.pool_index)
             for asset, least in before.items():
                 self._judge(frame, outcome, asset, before_15=least, loss_before=losses[asset])
+
+    def _too_early(self, frame: JournalFrame, outcome: journal_pb2.Outcome) -> None:
+        """Claims change hands at an index that is in force: no tick is due, and no known loss is left out."""
+        for effect in outcome.effects:
+            if effect.HasField("pool_hold"):
+                self._holds[frame.partition, effect.pool_hold.asset] = effect.pool_hold.until_tick
+        if outcome.command not in ("supply", "redeem") or outcome.refusal or outcome.repeated:
+            return
+        rules = self.world.parameters
+        due = mul_div_down(frame.run_time_ns - rules.genesis_ns, 1, rules.schedule.interest_every_ns)
+        for asset in {effect.posting.asset for effect in outcome.effects if effect.posting.kind == SUPPLY}:
+            tick, hold = self.shards[frame.partition, asset].tick, self._holds[frame.partition, asset]
+            if tick < max(due, hold):
+                self.findings.add(f"{where(frame)}: {outcome.command} on pool {asset} at tick {tick}, due is {due}, "
+                                  f"a loss waits for {hold}")  # fmt: skip
 
     def _tick(self, shard: Shard, moved: journal_pb2.PoolIndex) -> int:
         paid = -shard.lines[DEBT] * (moved.borrow_index - shard.borrow_index)

@@ -42,9 +42,9 @@ def _bug(name: str, function: str, was: str, reads: str, *shown_by: str) -> Plan
 BUGS = (
     _bug(
         "the ledger forgets what it has answered",
-        f"{_LEDGER}.ledger:_seen_before",
-        "return _seen_on_session(state, command, digest)",
-        "return None",
+        f"{_LEDGER}.ledger:handle",
+        "early = _seen_on_session(state, command, digest)",
+        "early = None",
         "once",
     ),
     _bug(
@@ -117,7 +117,7 @@ BUGS = (
     ),
     _bug(
         "a write-off is not posted",
-        f"{_LEDGER}.episodes:_write_off",
+        f"{_LEDGER}.waterfall:_write_off",
         "draft.move(debit=treasury, credit=pool, asset=asset, kind=LOSS, units=units)",
         "pass",
         "I2",
@@ -156,6 +156,61 @@ BUGS = (
         "return None if permits(validity, Action.NEW_RISK) else ledger_pb2.REFUSAL_MARK_NOT_USABLE",
         "return None if validity else ledger_pb2.REFUSAL_MARK_NOT_USABLE",
         "I9",
+    ),
+    _bug(
+        "an entity leaves its debt behind",
+        f"{_LEDGER}.moving:leave",
+        "for asset, kind in draft.lines_of(one.account)",
+        "for asset, kind in draft.lines_of(one.account) if kind != 4",
+        "I15",
+        "I10",
+    ),
+    _bug(
+        "money stays with an account that has moved",
+        f"{_LEDGER}.movements:credit",
+        "if attributes is None or not attributes.moved_out:",
+        "if attributes is None or attributes is not None:",
+        "I10",
+        "I15",
+    ),
+    _bug(
+        "what is pending at a restart is never told",
+        "services.collateral_management.app.relay:Relay._tell",
+        "            self._told[to] = arrived\n"
+        "            self._progress[to] = (mark.arrived, now_s)\n"
+        "        last = max(self._told.get(to, 0), mark.arrived)",
+        "            self._progress[to] = (mark.arrived, now_s)\n"
+        "        last = max(self._told.get(to, mark.sent), mark.arrived)",
+        "ends",
+    ),
+    _bug(
+        "a confirmation clears what has not arrived",
+        f"{_LEDGER}.movements:confirm_movements",
+        "for sequence in range(mark.arrived + 1, body.sequence + 1):",
+        "for sequence in range(mark.arrived + 1, mark.sent + 1):",
+        "I15",
+        "ends",
+    ),
+    _bug(
+        "idle units leave without a claim on them",
+        f"{_LEDGER}.quotas:move_quota",
+        "movements.line(pool, body.asset, QUOTA, -body.units),",
+        "movements.line(pool, body.asset, QUOTA, 0),",
+        "I2",
+    ),
+    _bug(
+        "lenders lose before other shards are asked",
+        f"{_LEDGER}.episodes:resolve_shortfall",
+        "if short and draft.context.parameters.partitions > 1:",
+        "if short and draft.context.parameters.partitions > 99:",
+        "I6",
+    ),
+    _bug(
+        "lenders may leave while a tick is on its way",
+        f"{_LEDGER}.accounts:index_behind",
+        "if have < need:",
+        "if have < need - 99:",
+        "I2",
     ),
     _bug(
         "a report is acknowledged before it is on record",
