@@ -57,6 +57,13 @@ class SviSlice:
         k = np.array([log(max(strike, 1e-300) / self.forward) for strike in strikes.tolist()])
         return np.sqrt(self.total_variance(k) / self.years)
 
+    def vol(self, strike_over_forward: float) -> float:
+        """Volatility a year at one strike; 0 at or after expiry. A strike of 0 is at the clamp."""
+        if self.years <= 0.0:
+            return 0.0
+        k = log(max(strike_over_forward, 1e-300))
+        return math.sqrt(float(self.total_variance(np.array([k]))[0]) / self.years)
+
     def at_the_money(self) -> float:
         """Total variance at the forward."""
         return float(self.total_variance(np.zeros(1))[0])

@@ -23,10 +23,12 @@ from services.price_ingestion.adapters.meters import Meters
 from services.price_ingestion.adapters.quotes_log import KafkaQuotesLog
 from services.price_ingestion.adapters.readiness import watch_readiness
 from services.price_ingestion.adapters.recorded import SHAPE, RecordedPrices
+from services.price_ingestion.adapters.recorded_surfaces import RecordedSurfaces
 from services.price_ingestion.adapters.replay_api import ReplayApi
 from services.price_ingestion.app.replay import Cadence, Replay
 from services.price_ingestion.domain.marks import MarkBook
 from services.price_ingestion.domain.pacing import Pacer
+from services.price_ingestion.domain.surfaces import SurfaceBook
 from services.price_ingestion.domain.volatility import Profiles
 from services.price_ingestion.errors import BadRecording
 from services.price_ingestion.settings import Settings
@@ -55,7 +57,9 @@ async def build(context: ServiceContext[Settings]) -> None:
         pacer=pacer,
         new_book=lambda: MarkBook(parameters.instruments, parameters.prices),
         new_profiles=lambda: Profiles(parameters),
+        new_surfaces=lambda: SurfaceBook(parameters),
         source=prices,
+        smiles=RecordedSurfaces(prices.path, parameters),
         quotes=quotes,
         screen=api,
         observer=Meters(context.metrics),

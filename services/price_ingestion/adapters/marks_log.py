@@ -15,9 +15,11 @@ from libs.common.topics import MARKS
 from libs.common.trace import Tracer, of_mark
 from libs.common.units import UnixNs
 from libs.common.validity import ValidityClass
+from services.price_ingestion.adapters.surface_words import surface_message, surface_of
 from services.price_ingestion.app.ports import Appended, Resumed, Volatilities
 from services.price_ingestion.domain.guard import Mark
 from services.price_ingestion.domain.marks import MarkRow
+from services.price_ingestion.domain.surfaces import SurfaceRow
 from services.price_ingestion.domain.volatility import Profiles, ProfileState, Sample
 
 SILENCE_SECONDS = 5.0  # a log whose owner beats four times a second has lost it after so long
@@ -33,6 +35,7 @@ class MarksFold:
         self.run_time_ns = UnixNs(0)
         self.sequence = 0  # of the last frame that carried rows
         self.snapshot_offset = _NO_SNAPSHOT
+        self.surfaces: dict[AssetId, SurfaceRow] = {}
 
     def apply(self, frame: AcceptedFrame) -> None:
         """Folds one accepted frame; heartbeats change nothing."""
@@ -47,13 +50,20 @@ class MarksFold:
                 self._profiles.take(rows, now_ns=self.run_time_ns)
         if body.snapshot:
             self.snapshot_offset = frame.offset
+        self.surfaces.update((row.underlying, row) for row in map(surface_of, body.surfaces))
 
     @property
     def resumed(self) -> Resumed | None:
         """What a new owner goes on from, None on a log without marks."""
         if not self.sequence:
             return None
-        return Resumed(tuple(self.rows.values()), self.run_time_ns, self.sequence, self._profiles.states)
+        return Resumed(
+            rows=tuple(self.rows.values()),
+            run_time_ns=self.run_time_ns,
+            sequence=self.sequence,
+            profiles=self._profiles.states,
+            surfaces=tuple(self.surfaces.values()),
+        )
 
 
 class OwnedMarksLog:
@@ -84,7 +94,13 @@ class OwnedMarksLog:
         return self._fold.resumed
 
     async def append(
-        self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool, volatilities: Volatilities
+        self,
+        *,
+        run_time_ns: UnixNs,
+        rows: Sequence[MarkRow],
+        is_snapshot: bool,
+        volatilities: Volatilities,
+        surfaces: Sequence[SurfaceRow],
     ) -> Appended:
         """Returns when the frame is accepted. Raises LostOwnership when another writer took over."""
         if is_snapshot and self._has_written:
@@ -94,6 +110,7 @@ class OwnedMarksLog:
         started_ns = time.time_ns()
         offset = self._fold.snapshot_offset
         body = body_of(rows, is_snapshot=is_snapshot, snapshot_offset=offset, volatilities=volatilities)
+        body.surfaces.extend(map(surface_message, surfaces))
         accepted = await self._writer.append(
             body.SerializeToString(),
             input_offset=-1,

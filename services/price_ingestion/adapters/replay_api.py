@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import grpc
@@ -11,6 +11,8 @@ import grpc
 from ballast.api.v1 import replay_pb2, replay_pb2_grpc
 from libs.common.units import UnixNs
 from services.price_ingestion.adapters.recorded import RecordedPrices
+from services.price_ingestion.adapters.surface_words import surface_message
+from services.price_ingestion.domain.surfaces import SurfaceRow
 
 WATCHERS_MAX = 64
 
@@ -25,13 +27,22 @@ class ReplayApi(replay_pb2_grpc.ReplayServiceServicer):
         self._changed = asyncio.Event()
         self._watchers = 0
 
-    def show(self, *, run_time_ns: UnixNs, mark_sequence: int, held_reason: str, has_ended: bool) -> None:
+    def show(
+        self,
+        *,
+        run_time_ns: UnixNs,
+        mark_sequence: int,
+        held_reason: str,
+        has_ended: bool,
+        surfaces: Sequence[SurfaceRow],
+    ) -> None:
         """Replaces what was shown before and wakes every watcher."""
         self._state = replay_pb2.WatchResponse(
             run_time_ns=run_time_ns,
             mark_sequence=mark_sequence,
             ended=has_ended,
             held_reason=held_reason,
+            surfaces=[surface_message(one) for one in surfaces],
             prices=[
                 replay_pb2.ReferencePrice(
                     venue=reference.venue,

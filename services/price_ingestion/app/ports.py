@@ -11,6 +11,7 @@ from libs.common.units import UnixNs
 from services.price_ingestion.domain.guard import Quote
 from services.price_ingestion.domain.marks import MarkRow, Priced
 from services.price_ingestion.domain.pacing_words import HoldReason, Overdue
+from services.price_ingestion.domain.surfaces import SurfaceQuote, SurfaceRow
 from services.price_ingestion.domain.volatility import Level, ProfileState
 
 
@@ -30,6 +31,7 @@ class Resumed:
     run_time_ns: UnixNs
     sequence: int
     profiles: Mapping[AssetId, ProfileState] = field(default_factory=dict)
+    surfaces: tuple[SurfaceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,24 @@ class QuoteSource(Protocol):
         """The newest quote of each source, by instrument."""
 
 
+class SurfaceSource(Protocol):
+    """Venues or a recording: whatever gives volatility surfaces."""
+
+    def latest(self, now_ns: UnixNs) -> Mapping[AssetId, Sequence[SurfaceQuote]]:
+        """The newest surface of each source, by underlying."""
+
+
 class MarksLog(Protocol):
     """The chained log of marks, owned by its one writer."""
 
     async def append(
-        self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool, volatilities: Volatilities
+        self,
+        *,
+        run_time_ns: UnixNs,
+        rows: Sequence[MarkRow],
+        is_snapshot: bool,
+        volatilities: Volatilities,
+        surfaces: Sequence[SurfaceRow],
     ) -> Appended:
         """Returns when the frame is accepted. Raises LostOwnership when another writer took over."""
 
@@ -66,7 +81,15 @@ class QuotesLog(Protocol):
 class Screen(Protocol):
     """Whoever watches the replay."""
 
-    def show(self, *, run_time_ns: UnixNs, mark_sequence: int, held_reason: str, has_ended: bool) -> None:
+    def show(
+        self,
+        *,
+        run_time_ns: UnixNs,
+        mark_sequence: int,
+        held_reason: str,
+        has_ended: bool,
+        surfaces: Sequence[SurfaceRow],
+    ) -> None:
         """Replaces what was shown before."""
 
 

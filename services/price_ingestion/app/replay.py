@@ -15,11 +15,13 @@ from services.price_ingestion.app.ports import (
     QuoteSource,
     Resumed,
     Screen,
+    SurfaceSource,
     Volatilities,
 )
 from services.price_ingestion.domain.marks import MarkBook
 from services.price_ingestion.domain.pacing import Pacer
 from services.price_ingestion.domain.pacing_words import Advance, Ended, Event, FramePublished, Held
+from services.price_ingestion.domain.surfaces import SurfaceBook
 from services.price_ingestion.domain.volatility import Profiles
 
 _LOG = logging.getLogger("ballast.price_ingestion.replay")
@@ -38,7 +40,7 @@ class Replay:
 
     Args:
         wall_ns: wall time now, ns since 1970.
-        new_book, new_profiles: an empty book of marks and profiles without history; a takeover starts from them.
+        new_book, new_profiles, new_surfaces: empty books and profiles without history; a takeover starts from them.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Replay:
         pacer: Pacer,
         new_book: Callable[[], MarkBook],
         new_profiles: Callable[[], Profiles],
+        new_surfaces: Callable[[], SurfaceBook],
         source: QuoteSource,
+        smiles: SurfaceSource,
         quotes: QuotesLog,
         screen: Screen,
         observer: Observer,
@@ -59,7 +63,10 @@ class Replay:
         self._book = new_book()
         self._new_profiles = new_profiles
         self._profiles = new_profiles()
+        self._new_surfaces = new_surfaces
+        self._surfaces = new_surfaces()
         self._source = source
+        self._smiles = smiles
         self._quotes = quotes
         self._screen = screen
         self._observer = observer
@@ -78,11 +85,12 @@ class Replay:
 
     async def run(self, log: MarksLog, resumed: Resumed | None) -> None:
         """Replays from where the log stands, until cancelled. Raises LostOwnership when another writer took over."""
-        self._book, self._profiles = self._new_book(), self._new_profiles()
+        self._book, self._profiles, self._surfaces = self._new_book(), self._new_profiles(), self._new_surfaces()
         self._since_snapshot = self._cadence.snapshot_every_frames  # a new owner begins with a snapshot
         if resumed is not None:
             self._book.restore(resumed.rows, at_ns=resumed.run_time_ns)
             self._profiles.restore(resumed.profiles, resumed.rows)
+            self._surfaces.restore(resumed.surfaces, resumed.rows)
             self._at = FramePublished(resumed.sequence, resumed.run_time_ns)
             self.tell(self._at)
         while True:
@@ -103,16 +111,27 @@ class Replay:
                 "quote dropped",
                 extra={"instrument": instrument, "source": dropped.source, "reason": dropped.fault.value},
             )
+        smiles = self._smiles.latest(step.run_time_ns)
+        shifted = self._surfaces.move(smiles, marks=self._book.rows(), now_ns=step.run_time_ns)
+        for each in shifted.dropped:
+            _LOG.warning(
+                "surface dropped",
+                extra={"underlying": each.underlying, "source": each.source, "reason": each.reason},
+            )
         # A frame without rows would read as a heartbeat, so a moment at which nothing moved is told as a snapshot.
         is_snapshot = self._since_snapshot >= self._cadence.snapshot_every_frames or not priced.changed
-        rows = self._book.rows() if is_snapshot else priced.changed
+        rows = (*self._book.rows(), *self._surfaces.rows()) if is_snapshot else (*priced.changed, *shifted.marks)
         moved = self._profiles.take(rows, now_ns=step.run_time_ns)
         volatilities = Volatilities(moved)
         if is_snapshot:
             volatilities = Volatilities(self._profiles.levels(), self._profiles.states)
         sent_ns = self._wall_ns()
         appended = await log.append(
-            run_time_ns=step.run_time_ns, rows=rows, is_snapshot=is_snapshot, volatilities=volatilities
+            run_time_ns=step.run_time_ns,
+            rows=rows,
+            is_snapshot=is_snapshot,
+            volatilities=volatilities,
+            surfaces=self._surfaces.surfaces if is_snapshot else shifted.surfaces,
         )
         self._appended_wall_ns = self._wall_ns()
         self._since_snapshot = 1 if is_snapshot else self._since_snapshot + 1
@@ -149,7 +168,9 @@ class Replay:
             except TimeoutError:
                 pass
         if self._wall_ns() >= beat_ns and self._at.sequence:
-            await log.append(run_time_ns=self._at.run_time_ns, rows=(), is_snapshot=False, volatilities=Volatilities())
+            await log.append(
+                run_time_ns=self._at.run_time_ns, rows=(), is_snapshot=False, volatilities=Volatilities(), surfaces=()
+            )
             self._appended_wall_ns = self._wall_ns()
             self._show(f"{step.reason.value}: {step.detail}" if isinstance(step, Held) else "")
 
@@ -159,4 +180,5 @@ class Replay:
             mark_sequence=self._at.sequence,
             held_reason=held_reason,
             has_ended=self._has_ended,
+            surfaces=self._surfaces.surfaces,
         )

@@ -72,14 +72,14 @@ async def test_watcher_gets_the_state_at_once_and_then_each_change(
     api: tuple[ReplayApi, replay_pb2_grpc.ReplayServiceStub],
 ) -> None:
     served, stub = api
-    served.show(run_time_ns=START, mark_sequence=1, held_reason="risk_behind", has_ended=False)
+    served.show(run_time_ns=START, mark_sequence=1, held_reason="risk_behind", has_ended=False, surfaces=())
     call = stub.Watch(replay_pb2.WatchRequest(venue="south"), timeout=10)
     first = await call.read()
     assert (first.run_time_ns, first.mark_sequence, first.held_reason, first.ended) == (START, 1, "risk_behind", False)
     assert {price.venue for price in first.prices} == {"south"}
     assert {price.instrument: price.price for price in first.prices}["BTC-USD"] == "15758.8"
-    served.show(run_time_ns=UnixNs(START + 1), mark_sequence=2, held_reason="", has_ended=False)
-    served.show(run_time_ns=UnixNs(START + 2), mark_sequence=3, held_reason="", has_ended=True)
+    served.show(run_time_ns=UnixNs(START + 1), mark_sequence=2, held_reason="", has_ended=False, surfaces=())
+    served.show(run_time_ns=UnixNs(START + 2), mark_sequence=3, held_reason="", has_ended=True, surfaces=())
     last = await call.read()
     while last.mark_sequence < 3:  # a watcher may skip what was replaced, never the newest
         last = await call.read()
@@ -91,7 +91,7 @@ async def test_screen_sees_all_venues_and_an_unknown_venue_is_refused(
     api: tuple[ReplayApi, replay_pb2_grpc.ReplayServiceStub],
 ) -> None:
     served, stub = api
-    served.show(run_time_ns=START, mark_sequence=1, held_reason="", has_ended=False)
+    served.show(run_time_ns=START, mark_sequence=1, held_reason="", has_ended=False, surfaces=())
     call = stub.Watch(replay_pb2.WatchRequest(), timeout=10)
     assert {price.venue for price in (await call.read()).prices} == {"north", "south"}
     call.cancel()

@@ -10,7 +10,7 @@ import pytest
 
 from libs.common.config import load_parameters
 from libs.common.errors import LostOwnership
-from libs.common.ids import InstrumentId
+from libs.common.ids import AssetId, InstrumentId
 from libs.common.units import SECOND_NS, Ppm, UnixNs
 from libs.common.validity import ValidityClass
 from services.price_ingestion.app.ports import Appended, Resumed, Volatilities
@@ -26,6 +26,7 @@ from services.price_ingestion.domain.pacing_words import (
     ServiceReadiness,
     Window,
 )
+from services.price_ingestion.domain.surfaces import SurfaceBook, SurfaceQuote, SurfaceRow
 from services.price_ingestion.domain.volatility import Profiles, begin
 from services.price_ingestion.tests import REPOSITORY
 
@@ -55,7 +56,13 @@ class FakeWorld:
         return {BTC: [Quote(f"s{index}", text, now_ns) for index, text in enumerate(texts)]}
 
     async def append(
-        self, *, run_time_ns: UnixNs, rows: Sequence[MarkRow], is_snapshot: bool, volatilities: Volatilities
+        self,
+        *,
+        run_time_ns: UnixNs,
+        rows: Sequence[MarkRow],
+        is_snapshot: bool,
+        volatilities: Volatilities,
+        surfaces: Sequence[SurfaceRow],
     ) -> Appended:
         await asyncio.sleep(0)
         if self.lose_at is not None and len(self.frames) >= self.lose_at:
@@ -73,7 +80,15 @@ class FakeWorld:
     async def send(self, priced: Priced, *, run_time_ns: UnixNs, mark_sequence: int) -> None:
         self.quoted.append((mark_sequence, len(priced.used)))
 
-    def show(self, *, run_time_ns: UnixNs, mark_sequence: int, held_reason: str, has_ended: bool) -> None:
+    def show(
+        self,
+        *,
+        run_time_ns: UnixNs,
+        mark_sequence: int,
+        held_reason: str,
+        has_ended: bool,
+        surfaces: Sequence[SurfaceRow],
+    ) -> None:
         self.shown.append((run_time_ns // MINUTE, mark_sequence, held_reason, has_ended))
 
     def framed(self, priced: Priced, rows: Sequence[MarkRow], *, run_time_ns: UnixNs, accepted_seconds: float) -> None:
@@ -85,6 +100,13 @@ class FakeWorld:
     def wall(self) -> int:
         self.wall_ns += SECOND_NS // 1_000  # every look at the clock costs a millisecond
         return self.wall_ns
+
+
+class NoSurfaces:
+    """No source of surfaces."""
+
+    def latest(self, now_ns: UnixNs) -> Mapping[AssetId, Sequence[SurfaceQuote]]:
+        return {}
 
 
 def build(world: FakeWorld, *, minutes: int = 20, heartbeat_ms: int = 250, snapshot_every: int = 3) -> Replay:
@@ -99,6 +121,8 @@ def build(world: FakeWorld, *, minutes: int = 20, heartbeat_ms: int = 250, snaps
     world.replay = Replay(
         pacer=pacer,
         new_profiles=lambda: Profiles(PARAMETERS),
+        new_surfaces=lambda: SurfaceBook(PARAMETERS),
+        smiles=NoSurfaces(),
         new_book=lambda: MarkBook([one for one in PARAMETERS.instruments if one.id == BTC], PARAMETERS.prices),
         source=world,
         quotes=world,
