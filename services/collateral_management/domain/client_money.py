@@ -12,7 +12,7 @@ def keep(draft: Draft) -> None:
     guards.note_outage(draft)
     for asset in draft.pools_moved:
         consent.serve_recalls(draft, asset)
-    for account in draft.accounts_moved:
+    for account in dict.fromkeys((*draft.accounts_moved, *draft.custody.placed)):
         if system_kind(account) is None:
             if draft.custody.has_places(account):
                 places.keep_within(draft, account)

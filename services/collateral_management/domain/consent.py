@@ -8,7 +8,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from libs.common.errors import invariant
 from libs.common.units import INDEX_ONE, INT63, mul_div_down
 from services.collateral_management.domain import money
-from services.collateral_management.domain.accounts import known_pool, owned, spendable
+from services.collateral_management.domain.accounts import index_behind, known_pool, owned, spendable
 from services.collateral_management.domain.custody import copied
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.state import CASH, SUPPLY
@@ -59,18 +59,16 @@ def _is_consent(draft: Draft, body: custody_pb2.SetCustodyTerms) -> Refused | No
     return None
 
 
-def sweep_lendable(draft: Draft, body: custody_pb2.SweepLendable, _: commands_pb2.Principal) -> int | Refused:
+def sweep_lendable(draft: Draft, body: custody_pb2.SweepLendable, sender: commands_pb2.Principal) -> int | Refused:
     """The account whose idle units go to the pool, as far as its terms allow."""
-    if draft.account(body.account) is None:
-        return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {body.account}")
-    refused = known_pool(draft, body.asset)
+    refused = owned(draft, body.account, sender) or known_pool(draft, body.asset)
     if refused:
         return refused
     room = lendable_room(draft, body.account, body.asset)
     if room <= 0:
         return Refused(words.REFUSAL_NO_CONSENT, f"account {body.account} lets no more of {body.asset} be lent")
     units = min(room, draft.balance(body.account, body.asset, CASH))
-    refused = spendable(draft, body.account, asset=body.asset, units=max(1, units))
+    refused = spendable(draft, body.account, asset=body.asset, units=max(1, units)) or index_behind(draft, body.asset)
     if refused:
         return refused
     shares = money.supply(draft, body.account, body.asset, units)
@@ -83,6 +81,7 @@ def sweep_lendable(draft: Draft, body: custody_pb2.SweepLendable, _: commands_pb
     draft.custody.put_terms(changed)
     lent = lent_units(draft, changed)
     invariant(lent <= changed.cap_units, "I21", f"account {body.account} has {lent} lent, cap {changed.cap_units}")
+    money.put_to_work(draft, body.asset)
     return body.account
 
 
@@ -129,7 +128,7 @@ def recall(draft: Draft, account: int, asset: int) -> None:
     changed = copied(terms)
     if wanted or (not allowed and terms.lent_shares):
         before = draft.balance(account, asset, SUPPLY)
-        paid = money.redeem(draft, account, asset, wanted)
+        paid = 0 if index_behind(draft, asset) else money.redeem(draft, account, asset, wanted)
         burned = before - draft.balance(account, asset, SUPPLY)
         changed.lent_shares = max(0, min(terms.lent_shares, before) - burned)
         left = max(0, lent_units(draft, changed) - allowed)

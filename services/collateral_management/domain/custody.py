@@ -125,6 +125,11 @@ class DraftedCustody:
         both = {**known, **drafted}
         return [both[place] for place in sorted(both) if not is_empty(both[place])]
 
+    @property
+    def placed(self) -> list[int]:
+        """Accounts whose places this command has moved, in order."""
+        return list(self._places)
+
     def has_terms(self, account: int) -> bool:
         """Whether an account has terms of its own."""
         return account in self._state.terms or (bool(self._terms) and any(one == account for one, _ in self._terms))

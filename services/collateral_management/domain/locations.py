@@ -6,7 +6,7 @@ from ballast.events.v1 import commands_pb2, custody_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount
 from libs.common.units import PPM, mul_div_up
-from services.collateral_management.domain import money
+from services.collateral_management.domain import money, movements
 from services.collateral_management.domain.custody import copied
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.guards import reason_missing
@@ -101,5 +101,8 @@ def _bear(draft: Draft, one: custody_pb2.Placement, wanted: custody_pb2.Placemen
             if waiting.asset == one.asset:
                 end_reservation(draft, waiting, reason=words.REFUSAL_LOCATION_IMPAIRED)
     venue = money.house(draft, SystemAccount.VENUE, one.venue)
-    draft.move(debit=one.account, credit=venue, asset=one.asset, kind=CASH, units=more)
     draft.custody.put_placement(wanted)
+    if more >= 0:
+        draft.move(debit=one.account, credit=venue, asset=one.asset, kind=CASH, units=more)
+    else:  # it follows an account that has moved since
+        movements.credit_cash(draft, one.account, source=venue, asset=one.asset, units=-more)

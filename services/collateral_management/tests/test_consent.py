@@ -98,6 +98,7 @@ def test_sweep_lendable(story: Story) -> None:
     story.do("set_custody_terms", sender="bob", account=restricted, asset=USD, mode=LENDABLE, cap_units=DOLLAR,
              document_hash=DOCUMENT, consented_at_ns=story.now_ns)  # fmt: skip
     story.episode(restricted)
+    story.now_ns += story.parameters.schedule.interest_every_ns  # a tick is due
     climb(
         story,
         "sweep_lendable",
@@ -107,6 +108,7 @@ def test_sweep_lendable(story: Story) -> None:
             (words.REFUSAL_UNKNOWN_ASSET, {"asset": USD}),
             (words.REFUSAL_ACCOUNT_RESTRICTED, {"account": account}),
             (words.REFUSAL_NO_CONSENT, agree),
+            (words.REFUSAL_INDEX_BEHIND, lambda: story.tick(USD) and None),
         ],
     )
     assert (story.balance(account, USD), story.balance(account, USD, SUPPLY)) == (40 * DOLLAR, 60 * DOLLAR)

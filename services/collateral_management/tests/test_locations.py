@@ -28,6 +28,7 @@ from services.collateral_management.tests.story import (
     Story,
     alerts,
 )
+from services.collateral_management.tests.town import Town
 
 NOBODY = account_id(partition=0, entity=9_999, sub=0)
 PRICE = 1_000_000  # 10,000 USD a coin
@@ -314,3 +315,22 @@ def test_i20_venues_hold_what_is_placed_there_whatever_happens(steps: Sequence[t
     assert not any(one.lost_units for places in story.state.custody.places.values() for one in places.values())
     judge_places(story)
     story.verify()
+
+
+def test_what_a_venue_gives_back_follows_an_account_that_has_moved() -> None:
+    town = Town(2)
+    account = town[0].account(usd=100)
+    town.do("move_location", account=account, asset=USD, venue=NORTH, units=60 * DOLLAR)
+    impair(town[0], loss=50)
+    assert not town.do("move_entity", account=account, to_partition=1).refusal
+    town.relay()
+    (moved,) = town[1].state.accounts
+    assert town[1].balance(moved, USD) == 70 * DOLLAR
+    assert at(town[0], town[0].house(SystemAccount.TREASURY), USD) == 30 * DOLLAR
+    impair(town[0])
+    town.relay()
+    assert town[1].balance(moved, USD) == 100 * DOLLAR
+    assert account not in town[0].state.custody.places
+    judge_places(town[0])
+    for story in town.stories:
+        story.verify()
