@@ -1,4 +1,4 @@
-"""A client's commands in a window of run time are bounded; nothing else is, and the same journal gives the same count."""
+"""A client's commands in a window of run time are bounded, nothing else is; the same journal gives the same count."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ def account_response(
             if (balance := _balance(book, directory, asset=asset, kind=kind, units=units)) is not None
         ],
         orders=sorted(order for order, one in book.orders.items() if one.account == account),
+        moved_to=attributes.moved_to,
     )
 
 

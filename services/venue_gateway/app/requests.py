@@ -116,13 +116,14 @@ def withdraw(request: client_pb2.WithdrawRequest, asker: Asker) -> Planned | Ref
 
 
 def transfer(request: client_pb2.TransferRequest, asker: Asker) -> Planned | Refused:
-    """A reservation of units that go to another account of the same entity."""
+    """A reservation of units that go to another account of the same entity, or of the same owner elsewhere."""
     source, target = _owned(asker, request.account), _owned(asker, request.to_account)
     if isinstance(source, Refused):
         return source
     if isinstance(target, Refused):
         return target
-    if source.entity != target.entity or source.account == target.account:
+    is_here = partition_of(source.account) == partition_of(target.account)
+    if (is_here and source.entity != target.entity) or source.account == target.account:
         detail = f"expected two accounts of one entity, was {source.account} and {target.account}"
         return Refused(ledger_pb2.REFUSAL_OTHER_ENTITY, detail)
     amount = translation.amount(asker.directory, symbol=request.asset, text=request.amount)
@@ -199,6 +200,32 @@ def redeem(request: client_pb2.RedeemRequest, asker: Asker) -> Planned | Refused
     return _planned(asker, partition_of(request.account), redeem=body)
 
 
+def move_entity(request: client_pb2.MoveEntityRequest, asker: Asker) -> Planned | Refused:
+    """A move of an entity that belongs to who asks."""
+    entity = _owned(asker, request.entity)
+    if isinstance(entity, Refused):
+        return entity
+    body = commands_pb2.MoveEntity(
+        account=request.entity, to_partition=request.to_partition, into_entity=request.into_entity
+    )
+    return _planned(asker, partition_of(request.entity), move_entity=body)
+
+
+def move_capital(request: client_pb2.MoveCapitalRequest, asker: Asker) -> Planned | Refused:
+    """A move of house capital, by custodian or operator."""
+    if asker.principal.role not in (ledger_pb2.ROLE_CUSTODIAN, ledger_pb2.ROLE_OPERATOR):
+        return Refused(ledger_pb2.REFUSAL_NOT_AUTHORISED, "expected a custodian or operator: they move house capital")
+    if system_kind(request.account) is None or partition_of(request.account) >= len(asker.view.books):
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_ACCOUNT, f"expected a house account, was {request.account}")
+    amount = translation.amount(asker.directory, symbol=request.asset, text=request.amount)
+    if isinstance(amount, Refused):
+        return amount
+    body = commands_pb2.MoveCapital(
+        account=request.account, to_partition=request.to_partition, asset=amount.asset.id, units=amount.units
+    )
+    return _planned(asker, partition_of(request.account), move_capital=body)
+
+
 # By the name of the field in SubmitCommand and of the command's body alike.
 REQUESTS: dict[str, Callable[[Any, Asker], Planned | Refused]] = {
     "open_account": open_account,
@@ -209,6 +236,8 @@ REQUESTS: dict[str, Callable[[Any, Asker], Planned | Refused]] = {
     "cancel_order": cancel_order,
     "supply": supply,
     "redeem": redeem,
+    "move_entity": move_entity,
+    "move_capital": move_capital,
 }
 
 # Unary calls of these answer when the reservation is settled or voided.

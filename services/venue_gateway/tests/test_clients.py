@@ -66,6 +66,14 @@ USD: dict[str, Any] = {"asset": "USD", "amount": "1"}
             client_pb2.TransferRequest(account=ACCOUNT, to_account=ACCOUNT, **USD),
             ledger_pb2.REFUSAL_OTHER_ENTITY,
         ),
+        ("move_entity", "bob", client_pb2.MoveEntityRequest(entity=ACCOUNT, to_partition=1), NOT_AUTHORISED),
+        ("move_capital", "alice", client_pb2.MoveCapitalRequest(account=1, **USD), NOT_AUTHORISED),
+        (
+            "move_capital",
+            "custodian",
+            client_pb2.MoveCapitalRequest(account=ACCOUNT, **USD),
+            ledger_pb2.REFUSAL_UNKNOWN_ACCOUNT,
+        ),
         ("place_order", "bob", client_pb2.PlaceOrderRequest(account=ACCOUNT, **ORDER_WORDS), NOT_AUTHORISED),
         ("cancel_order", "bob", client_pb2.CancelOrderRequest(account=ACCOUNT, order=ORDER), NOT_AUTHORISED),
         (
