@@ -17,6 +17,7 @@ from services.risk_evaluation.domain.arrays import I8, Mask
 from services.risk_evaluation.domain.columns import Column as Line
 from services.risk_evaluation.domain.columns import Columns, Indices, OpenOrder
 from services.risk_evaluation.domain.model import Model, build_model
+from services.risk_evaluation.domain.volatility import Sigmas, model_under
 from tools.reconcile.world import World
 
 _COLUMNS: dict[int, Line] = {
@@ -49,18 +50,26 @@ class Recomputation:
     def __init__(self, world: World) -> None:
         self._world = world
         self.model = build_model(world.parameters)
+        self._levels: dict[int, Sigmas] = {}
+        self._at_levels = self.model
 
     def margins(self, book: PartitionBook, *, mark_number: int) -> tuple[Columns, margin.Margins]:
         """The margin of every account of a book under the marks in force at a frame of them."""
-        columns = book_columns(self.model, book)
         history = self._world.marks
+        model = self._model_at(history.levels(mark_number))
+        columns = book_columns(model, book)
         marks = {
             instrument: prices.Mark(price=mark.price, slow=mark.slow_price or mark.price, validity=mark.validity)
             for instrument in history.instruments
             if (mark := history.mark(instrument, mark_number)).price > 0
         }
-        priced = prices.funded(prices.price_book(self.model, marks), columns.funding)
-        return columns, margin.evaluate(self.model, priced, columns.all_rows())
+        priced = prices.funded(prices.price_book(model, marks), columns.funding)
+        return columns, margin.evaluate(model, priced, columns.all_rows())
+
+    def _model_at(self, levels: dict[int, Sigmas]) -> Model:
+        if levels != self._levels:
+            self._levels, self._at_levels = levels, model_under(self._world.parameters, levels)
+        return self._at_levels
 
     def marks_number(self, published: risk_pb2.MarginFrame) -> int:
         """Number of the marks frame that a margin frame cites, -1 when there is none."""

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from libs.common.validity import ValidityClass
+from services.risk_evaluation.app.market import levels_of
+from services.risk_evaluation.domain.volatility import Sigmas
 from tools.reconcile.records import MarkFrame
 
 
@@ -34,6 +36,8 @@ class MarkHistory:
         self.instruments: set[int] = set()
         self.classes: Counter[str] = Counter()  # frames by the worst class they publish; heartbeats apart
         self.by_instrument: Counter[tuple[int, str]] = Counter()  # published marks by instrument and class
+        self._level_frames = array("Q")  # frame numbers at which volatilities moved
+        self._levels: list[dict[int, Sigmas]] = []
         self._frames: dict[int, array[int]] = {}  # instrument -> frame numbers at which its mark was published
         self._marks: dict[int, list[Mark]] = {}
 
@@ -57,6 +61,17 @@ class MarkHistory:
             )
             self._put(instrument, number, mark)
             self.by_instrument[instrument, mark.validity.name] += 1
+
+        levels = {} if body.snapshot else dict(self.levels(number))
+        levels.update(levels_of(body))
+        if levels != self.levels(number):
+            self._level_frames.append(number)
+            self._levels.append(levels)
+
+    def levels(self, number: int) -> dict[int, Sigmas]:
+        """The volatilities in force at a frame, by asset; none before the first."""
+        found = bisect_right(self._level_frames, number) - 1
+        return self._levels[found] if found >= 0 else {}
 
     def _put(self, instrument: int, number: int, mark: Mark) -> None:
         if instrument not in self.instruments:

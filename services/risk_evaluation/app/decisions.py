@@ -74,6 +74,10 @@ class Decisions:
         self._by_number: dict[int, _Subject] = {}
         self._not_before: dict[_Subject, int] = {}  # mark sequence from which a refused decision is made anew
 
+    def under(self, model: Model) -> None:
+        """Judges by another model of the same columns from now on."""
+        self._model = model
+
     def answer(self, answer: Answer) -> None:
         """Takes the ledger's answer to one of these commands."""
         subject = self._by_number.pop(answer.n, None)

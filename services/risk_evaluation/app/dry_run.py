@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from libs.common.parameters import Parameters
 from services.risk_evaluation.app.partition import PartitionRisk
 from services.risk_evaluation.app.risk import Risk
 from services.risk_evaluation.domain.margin import Margins, State
-from services.risk_evaluation.domain.model import Model, build_model
+from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.side_by_side import (
     STATES,
     Compared,
@@ -30,6 +30,7 @@ from services.risk_evaluation.domain.side_by_side import (
     to_close,
     worst_first,
 )
+from services.risk_evaluation.domain.volatility import Sigmas, levels_under, model_under
 
 SET_BYTES_MAX = 1024 * 1024
 WORST_MAX = 1_000
@@ -55,7 +56,8 @@ class DryRuns:
             Behind: no partition is served here, or none may be judged yet.
         """
         other = _loaded(request.canonical_json)
-        model = fitting_model(other, live=self._risk.model, parameters=self._parameters)
+        risk = self._risk
+        model = fitting_model(other, live=risk.model, parameters=self._parameters, levels=risk.market.levels)
         worst = min(request.worst, WORST_MAX)
         async with self._one_at_a_time:
             answer, cuts = await self._begin(other, model)
@@ -91,12 +93,17 @@ def cut_of(partition: PartitionRisk, live: Side, other: Side) -> Cut:
     return cut(live, other, fold.columns, venues=venues)
 
 
-def fitting_model(other: LoadedParameters, *, live: Model, parameters: Parameters) -> Model:
-    """The model of another set. Raises ConfigurationError where a book kept under the live one cannot be read by it."""
+def fitting_model(
+    other: LoadedParameters, *, live: Model, parameters: Parameters, levels: Mapping[int, Sigmas]
+) -> Model:
+    """The model of another set at the volatilities in force, within the bounds of its own profiles.
+
+    Raises: ConfigurationError where a book kept under the live one cannot be read by it.
+    """
     if other.parameters.partitions != parameters.partitions:
         wanted, was = parameters.partitions, other.parameters.partitions
         raise ConfigurationError(f"parameter set: partitions: expected {wanted} as in force, was {was}")
-    model = build_model(other.parameters)
+    model = model_under(other.parameters, levels_under(other.parameters, levels))
     if why := misfit(live, model):
         raise ConfigurationError(f"parameter set: {why}")
     return model

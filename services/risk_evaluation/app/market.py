@@ -6,22 +6,27 @@ from dataclasses import dataclass, field
 
 from ballast.events.v1 import control_pb2, market_pb2
 from libs.common.chain import AcceptedFrame
+from libs.common.units import Ppm
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Mark, Prices, price_book
+from services.risk_evaluation.domain.volatility import Sigmas, model_under
 
 
 class Market:
     """Marks by instrument, and the prices that follow from them.
 
     Attributes:
+        model: what accounts are judged by: the declared one at the volatilities of the last frame.
+        levels: those volatilities by asset.
         sequence, run_time_ns: of the last marks frame, heartbeats included.
         received_wall_ns: when the last frame with rows was received.
         silent: no frame for a second of wall time: every price counts as STALE and nothing is decided.
     """
 
     def __init__(self, model: Model) -> None:
-        self._model = model
+        self._declared = self.model = model
+        self.levels: dict[int, Sigmas] = {}
         self._marks: dict[int, Mark] = {}
         self._prices: Prices | None = None
         self.sequence = 0
@@ -38,6 +43,7 @@ class Market:
             return False
         if body.snapshot:
             self._marks.clear()
+        self._take_levels(body)
         for row, instrument in enumerate(body.instrument):
             price = body.mark_price[row]
             slow = body.slow_price[row] if body.slow_price[row] > 0 else price
@@ -45,6 +51,13 @@ class Market:
         self.received_wall_ns = received_wall_ns
         self._prices = None
         return True
+
+    def _take_levels(self, body: market_pb2.MarksBody) -> None:
+        levels = {} if body.snapshot else dict(self.levels)
+        levels.update(levels_of(body))
+        if levels != self.levels:
+            self.levels = levels
+            self.model = model_under(self._declared.parameters, levels)
 
     @property
     def is_known(self) -> bool:
@@ -55,12 +68,18 @@ class Market:
     def prices(self) -> Prices:
         """Prices without funding."""
         if self._prices is None:
-            self._prices = price_book(self._model, self._marks)
+            self._prices = price_book(self.model, self._marks)
         return self._prices
 
     def prices_under(self, model: Model) -> Prices:
         """The same marks as another model prices them, without funding."""
         return price_book(model, self._marks)
+
+
+def levels_of(body: market_pb2.MarksBody) -> dict[int, Sigmas]:
+    """The volatilities that a frame of marks moves, by asset."""
+    columns = zip(body.volatility_asset, body.initial_volatility, body.maintenance_volatility, strict=True)
+    return {asset: Sigmas(Ppm(initial), Ppm(maintenance)) for asset, initial, maintenance in columns}
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ class PartitionRisk:
 
     Args:
         session: of this worker's commands, 16 bytes.
+        model: the parameters at the volatilities in force (`under`).
         parameters_hash: of the set that `model` was built from.
         kernel_from: accounts from which they are swept by the kernel; None: never.
     """
@@ -61,6 +62,12 @@ class PartitionRisk:
     def is_touched(self) -> bool:
         """Whether accounts changed since they were last evaluated."""
         return bool(self._touched)
+
+    def under(self, model: Model) -> None:
+        """Judges by another model of the same columns from now on: volatilities moved."""
+        self._model = model
+        self.decisions.under(model)
+        self._live.under(model)
 
     def apply(self, frame: AcceptedFrame) -> None:
         """Folds the next journal frame. Raises InvariantBroken (I8, I13)."""

@@ -27,6 +27,7 @@ class Risk:
 
     Args:
         session: 16 random bytes, new for each process.
+        model: of the loaded set, at its own volatilities.
         loaded_hash: of the parameter set `model` was built from; nothing is judged until it is the one in force.
         now_ns: monotonic wall clock.
         after_marks: told once the margins of a marks frame are out.
@@ -45,7 +46,6 @@ class Risk:
         after_marks: Callable[[Risk], None] = lambda risk: None,
         kernel_from: int | None = None,
     ) -> None:
-        self.model = model
         self.market = Market(model)
         self.control = Control()
         self.partitions: dict[int, PartitionRisk] = {}
@@ -65,6 +65,11 @@ class Risk:
         self._everything = False
         self._wake = asyncio.Event()
         self._folded = asyncio.Condition()
+
+    @property
+    def model(self) -> Model:
+        """What accounts are judged by now: the loaded set at the volatilities of the last marks."""
+        return self.market.model
 
     @property
     def parameters_in_force(self) -> bool:
@@ -155,8 +160,11 @@ class Risk:
         """Evaluates what is new and lets it out."""
         while self._frames:
             frame, received_wall_ns, is_history = self._frames.popleft()
-            was_silent = self.market.silent
+            was_silent, model = self.market.silent, self.model
             has_rows = self.market.apply(frame, received_wall_ns=received_wall_ns)
+            if self.model is not model:
+                for risk in self.partitions.values():
+                    risk.under(self.model)
             if is_history:
                 self.market.silent = True  # until a frame is heard
                 continue

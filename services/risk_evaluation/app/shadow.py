@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from ballast.events.v1 import risk_pb2
@@ -15,6 +16,7 @@ from services.risk_evaluation.app.dry_run import cut_of, fitting_model
 from services.risk_evaluation.app.risk import Risk
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.side_by_side import Compared, Cut, Side, compare, most_telling
+from services.risk_evaluation.domain.volatility import Sigmas
 
 ROWS_MAX = 256  # of a frame
 
@@ -46,7 +48,9 @@ class Shadow:
         publish: Publish,
         spawn: Spawn,
     ) -> None:
-        self._model = fitting_model(loaded, live=live, parameters=parameters)
+        self._levels: Mapping[int, Sigmas] = {}
+        self._fit = partial(fitting_model, loaded, live=live, parameters=parameters)
+        self._model = self._fit(levels=self._levels)
         self._hash = loaded.hash
         self._every = every
         self._publish = publish
@@ -59,6 +63,9 @@ class Shadow:
         self._seen += 1
         if (self._seen - 1) % self._every or (self._task is not None and not self._task.done()):
             return
+        if risk.market.levels != self._levels:
+            self._levels = risk.market.levels
+            self._model = self._fit(levels=self._levels)
         live, other = (
             Side(risk.model, risk.market.prices),
             Side(self._model, risk.market.prices_under(self._model)),

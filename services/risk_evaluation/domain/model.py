@@ -41,6 +41,7 @@ class Model:
     """Positions of everything in the arrays.
 
     Args:
+        parameters: the set it was built from.
         assets, instruments, margined: column order of each kind of array.
         risky: columns of the assets whose price can move, in the order of `liquidity`; each with its lines a bucket.
         lines: the order of everything an account can hold.
@@ -51,6 +52,7 @@ class Model:
         taker_fee: by venue id, share of notional.
     """
 
+    parameters: Parameters
     assets: tuple[Asset, ...]
     instruments: tuple[Instrument, ...]
     margined: tuple[Instrument, ...]
@@ -108,6 +110,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         deepest = float(np.max(down[a:], initial=0.0))
         liquidity.append(_liquidity(known.get(column), max(0.0, min(1.0 / rho - deepest, 1.0 - deepest_initial))))
     return Model(
+        parameters=parameters,
         assets=parameters.assets,
         instruments=parameters.instruments,
         margined=margined,

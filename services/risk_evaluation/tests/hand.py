@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ballast.events.v1 import chain_pb2, commands_pb2, control_pb2, journal_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
@@ -172,14 +172,25 @@ class Desk:
         outcome = journal_pb2.Outcome(session=command.session, command="verdict", refusal=refusal)
         await self.journal(*effects, outcome=outcome)
 
-    async def marks(self, btc: int = 60_000, *, validity: ValidityClass = ValidityClass.VALID) -> None:
-        """A marks frame with rows."""
+    async def marks(
+        self,
+        btc: int = 60_000,
+        *,
+        validity: ValidityClass = ValidityClass.VALID,
+        levels: Mapping[int, tuple[int, int]] | None = None,
+        snapshot: bool = False,
+    ) -> None:
+        """A marks frame with rows; `levels`: volatilities of new risk and maintenance by asset, 10^-6."""
         found = marks(btc=btc, validity=validity)
         body = market_pb2.MarksBody(
             instrument=found.keys(),
             mark_price=[one.price for one in found.values()],
             slow_price=[one.slow for one in found.values()],
             validity=bytes(one.validity for one in found.values()),
+            snapshot=snapshot,
+            volatility_asset=levels or (),
+            initial_volatility=[initial for initial, _ in (levels or {}).values()],
+            maintenance_volatility=[maintenance for _, maintenance in (levels or {}).values()],
         )
         await self._take_marks(body)
 

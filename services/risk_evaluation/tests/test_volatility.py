@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from libs.common.config import load_parameters
 from libs.common.units import Ppm
 from services.risk_evaluation.domain.margin import State
 from services.risk_evaluation.domain.prices import price_book
-from services.risk_evaluation.domain.volatility import Sigmas, model_under, ranges_at
+from services.risk_evaluation.domain.volatility import Sigmas, levels_under, model_under, ranges_at
 from services.risk_evaluation.tests.world import BTC, BTC_PERP, DOLLAR, USD, Book, marks, parameters, risk
 
 
@@ -37,3 +41,19 @@ def test_a_static_profile_is_the_model_of_the_parameters() -> None:
     at = price_book(model_under(declared, {}), marks())
     own = Sigmas(declared.margin.assets[0].sigma, declared.margin.assets[0].sigma)
     assert (at.unit_change == price_book(model_under(declared, {BTC: own}), marks()).unit_change).all()
+
+
+def test_levels_under_another_set_are_within_its_profiles() -> None:
+    declared = load_parameters(Path(__file__).resolve().parents[3] / "config").parameters
+    btc, eth, ltc = declared.margin.profiles
+    other = replace(declared, margin=replace(declared.margin, profiles=(replace(btc, floor=Ppm(1_500_000)), eth)))
+    levels: dict[int, Sigmas] = {
+        btc.asset: Sigmas(Ppm(1_200_000), Ppm(1_100_000)),
+        eth.asset: Sigmas(Ppm(9_000_000), Ppm(900_000)),
+        ltc.asset: Sigmas(Ppm(1_000_000), Ppm(1_000_000)),
+    }
+    assert levels_under(other, levels) == {
+        btc.asset: Sigmas(Ppm(1_500_000), Ppm(1_500_000)),
+        eth.asset: Sigmas(eth.ceiling, Ppm(900_000)),
+    }
+    assert levels_under(other, {}) == {}

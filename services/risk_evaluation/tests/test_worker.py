@@ -11,6 +11,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.errors import InvariantBroken
 from libs.common.ids import SystemAccount, serial_id, system_account
 from libs.common.validity import ValidityClass
+from services.risk_evaluation.app.questions import explain
 from services.risk_evaluation.domain.margin import State
 from services.risk_evaluation.tests.hand import SECOND, Desk, attributes, order, posting, withdrawal
 from services.risk_evaluation.tests.world import BTC, BTC_INVERSE, BTC_PERP, BTC_SPOT, COIN, DOLLAR, USD, account
@@ -318,3 +319,32 @@ def _released(number: int) -> journal_pb2.Effect:
 
 def _reasons(commands: list[commands_pb2.Command]) -> list[int]:
     return [one.verdict.reason for one in commands]
+
+
+async def test_volatilities_on_the_marks_are_what_margins_are_judged_by() -> None:
+    desk = await desk_with(100_000, 10)
+
+    async def judged(**options: Any) -> tuple[int, int]:
+        desk.risk.begin(0)
+        await desk.marks(**options)
+        frame = desk.screen.frames[-1]
+        return frame.initial_margin[0], frame.maintenance_margin[0]
+
+    declared = await judged()
+    initial, maintenance = await judged(levels={BTC: (1_500_000, 1_000_000)})
+    assert initial > declared[0]
+    assert maintenance == declared[1]
+    assert await judged() == (initial, maintenance)  # they stay in force until another frame moves them
+    assert (await judged(levels={BTC: (1_500_000, 1_250_000)}))[1] > maintenance
+    answer = explain(desk.risk.model, desk.risk.partitions[0], desk.risk.market, desk.risk.control, ME)
+    assert answer.margin.initial_margin[0] == initial
+    assert await judged(snapshot=True) == declared  # a snapshot names all
+
+
+async def test_a_volatility_alone_opens_no_episode_while_maintenance_stands() -> None:
+    desk = await desk_with(round(MAINTENANCE_10) + 500, 10)
+    await desk.marks()
+    await desk.marks(levels={BTC: (3_000_000, 1_000_000)})
+    assert not desk.screen.commands
+    await desk.marks(levels={BTC: (3_000_000, 1_050_000)})
+    assert [one.WhichOneof("body") for one in desk.screen.commands] == ["open_episode"]

@@ -44,6 +44,10 @@ class LiveBook:
         self._was_ordered: U1 = np.zeros(0, dtype=np.uint8)
         self._split = split(np.zeros(0, dtype=np.int64), self._was_ordered)
 
+    def under(self, model: Model) -> None:
+        """Sweeps by another model of the same columns from now on."""
+        self._model = model
+
     def standings(self, prices: Prices) -> Standings:
         """The margins; the arrays are written again by the next call."""
         columns, count = self._columns, len(self._columns.accounts)
