@@ -276,12 +276,15 @@ class LiquidationRules:
         participation: share of displayed depth one step may take.
         collar: worst price against the mark.
         steps_max: steps of one episode before a person is called.
+        taker_leverage_max: worth of the position that a liquidity provider may have after a takeover, in multiples of
+            what it has of the settlement asset.
     """
 
     target: Ppm
     participation: Ppm
     collar: Ppm
     steps_max: int
+    taker_leverage_max: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +299,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class PrincipalRule:
-    """A named principal with a role other than client: 'custodian' or 'service'."""
+    """A named principal with a role other than client: 'custodian', 'service', 'operator' or 'liquidity_provider'.
+
+    A liquidity provider is a client that has agreed to take over positions.
+    """
 
     id: str
     role: str

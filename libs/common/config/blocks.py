@@ -254,6 +254,7 @@ class LiquidationBlock(Block):
     participation: PositiveShare
     collar: InnerShare
     steps_max: Annotated[int, Field(ge=1, le=10_000)]
+    taker_leverage_max: Annotated[int, Field(ge=1, le=100)] = 5
 
 
 class ScheduleBlock(Block):
@@ -269,7 +270,7 @@ class PrincipalBlock(Block):
     """A named principal with a role other than client."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    role: Annotated[str, StringConstraints(pattern="^(custodian|service|operator)$")]
+    role: Annotated[str, StringConstraints(pattern="^(custodian|service|operator|liquidity_provider)$")]
 
 
 class ConfigBlock(Block):

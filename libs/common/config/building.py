@@ -88,6 +88,7 @@ def build(block: ConfigBlock) -> p.Parameters:
             _ppm(block.liquidation.participation),
             _ppm(block.liquidation.collar),
             block.liquidation.steps_max,
+            block.liquidation.taker_leverage_max,
         ),
         schedule=p.Schedule(
             schedule.interest_every_s * SECOND_NS,

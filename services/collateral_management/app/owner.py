@@ -39,9 +39,10 @@ _OUTCOMES_TAG = b"\x0a"  # field 1 of JournalBody, length-delimited
 _ONE_BYTE = [bytes((byte,)) for byte in range(256)]
 RECLAIM_SECONDS = 3_600.0
 ALERTS = (
-    "fact_in_suspense", "gate_closed", "impossible_fill", "late_report", "link_refused", "moved_fill", "off_limit",
-    "outflow_limit", "overdraft", "overfill", "reopened", "restriction", "transfer_returned", "unknown_order",
-    "unknown_report", "unreleased_order", "venue_impaired",
+    "credit_in_suspense", "fact_in_suspense", "gate_closed", "impossible_fill", "late_report", "link_refused",
+    "moved_fill", "off_limit", "outflow_limit", "overdraft", "overfill", "reopened", "restriction",
+    "transfer_returned", "unknown_order", "unknown_report", "unreleased_order", "venue_event", "venue_event_beyond",
+    "venue_impaired",
 )  # fmt: skip
 
 

@@ -77,21 +77,24 @@ def _flag(draft: Draft, account: int, *, episode: int, restricted: bool) -> None
     draft.put_account(changed)
 
 
-def _open(draft: Draft, account: int, episode: int) -> journal_pb2.Episode | Refused:
+def open_one(draft: Draft, account: int, episode: int) -> journal_pb2.Episode | Refused:
+    """The account's open episode of this id."""
     one = draft.episode(episode)
     if one is None or one.account != account or one.state != words.EPISODE_STATE_OPEN:
         return Refused(words.REFUSAL_UNKNOWN_EPISODE, f"no open episode {episode} of account {account}")
     return one
 
 
-def _orders_alive(draft: Draft, one: journal_pb2.Episode) -> Refused | None:
+def orders_alive(draft: Draft, one: journal_pb2.Episode) -> Refused | None:
+    """Refuses while orders of the episode are alive."""
     alive = [order.order for order in draft.state.orders_of(one.account) if order.episode == one.episode]
     if alive:
         return Refused(words.REFUSAL_ORDERS_ALIVE, f"{len(alive)} orders are alive, first {alive[0]}")
     return None
 
 
-def _cites_enough(draft: Draft, one: journal_pb2.Episode, cited: commands_pb2.Citation) -> Refused | None:
+def cites_enough(draft: Draft, one: journal_pb2.Episode, cited: commands_pb2.Citation) -> Refused | None:
+    """Refuses what was judged before the episode opened, before its last own fill, or under other parameters."""
     least = max(one.opened_sequence, one.last_fill_sequence)
     if not least <= cited.journal_sequence < draft.context.sequence:
         return Refused(
@@ -105,12 +108,12 @@ def _cites_enough(draft: Draft, one: journal_pb2.Episode, cited: commands_pb2.Ci
 
 def step_episode(draft: Draft, body: commands_pb2.StepEpisode, _: commands_pb2.Principal) -> int | Refused:
     """Id of the episode whose next step is taken: its orders are released by this very frame."""
-    one = _open(draft, body.account, body.episode)
+    one = open_one(draft, body.account, body.episode)
     if isinstance(one, Refused):
         return one
     if body.step != one.step + 1:
         return Refused(words.REFUSAL_STEP_OUT_OF_ORDER, f"expected step {one.step + 1}, was {body.step}")
-    refused = _orders_alive(draft, one) or _cites_enough(draft, one, body.citation)
+    refused = orders_alive(draft, one) or cites_enough(draft, one, body.citation)
     if refused:
         return refused
     most = draft.context.parameters.ledger.step_orders_max
@@ -168,10 +171,10 @@ def _all_reduce(draft: Draft, body: commands_pb2.StepEpisode) -> Refused | None:
 
 def close_episode(draft: Draft, body: commands_pb2.CloseEpisode, _: commands_pb2.Principal) -> int | Refused:
     """Id of the episode that ends: the account is healthy again, or nothing is left."""
-    one = _open(draft, body.account, body.episode)
+    one = open_one(draft, body.account, body.episode)
     if isinstance(one, Refused):
         return one
-    refused = _orders_alive(draft, one) or _cites_enough(draft, one, body.citation)
+    refused = orders_alive(draft, one) or cites_enough(draft, one, body.citation)
     if refused:
         return refused
     if body.outcome == words.EPISODE_STATE_EMPTIED:
@@ -197,7 +200,7 @@ def resolve_shortfall(draft: Draft, body: commands_pb2.ResolveShortfall, _: comm
     What the account still lends comes back first; when any does, that is all, for it may heal the account. When house
     capital of this partition does not suffice, the others are asked; the last answer lets the waterfall run.
     """
-    one = _open(draft, body.account, body.episode)
+    one = open_one(draft, body.account, body.episode)
     if isinstance(one, Refused):
         return one
     alive = draft.state.orders_of(body.account)

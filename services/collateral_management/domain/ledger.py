@@ -19,6 +19,7 @@ from services.collateral_management.domain import (
     client_money,
     closing,
     consent,
+    conversions,
     episodes,
     guards,
     indices,
@@ -30,6 +31,8 @@ from services.collateral_management.domain import (
     quotas,
     reservations,
     standing,
+    takeovers,
+    venue_losses,
 )
 from services.collateral_management.domain.draft import Context, Draft, Refused, apply_all
 from services.collateral_management.domain.remembered import Remembered, RememberedKey
@@ -67,6 +70,11 @@ HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
     "restrict_account": (standing.restrict_account, frozenset(("operator",))),
     "amend_order": (amending.amend_order, frozenset(("client",))),
     "close_instrument": (closing.close_instrument, frozenset(("interest_accrual",))),
+    "redenominate_asset": (conversions.redenominate_asset, frozenset(("operator",))),
+    "distribute": (conversions.distribute, frozenset(("operator",))),
+    "take_over_position": (takeovers.take_over_position, frozenset(("liquidation_execution",))),
+    "deleverage": (takeovers.deleverage, frozenset(("liquidation_execution",))),
+    "venue_event": (venue_losses.venue_event, frozenset(("venue_gateway",))),
     "set_gate": (guards.set_gate, frozenset(("operator", "collateral_management"))),
     "set_custody_terms": (consent.set_custody_terms, frozenset(("client",))),
     "sweep_lendable": (consent.sweep_lendable, frozenset(("operator",))),
@@ -76,7 +84,7 @@ HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
 }
 
 # What happened outside: under the key of a fact it is never refused. Under such a key any other command is an intent.
-FACTS = frozenset(("arrive", "confirm_deposit", "order_report"))
+FACTS = frozenset(("arrive", "confirm_deposit", "order_report", "venue_event"))
 PARKED: dict[str, Callable[[Draft, Any], None]] = {
     "arrive": movements.to_suspense,
     "confirm_deposit": accounts.deposit_to_suspense,
@@ -122,6 +130,8 @@ def _decide(
             result = HANDLERS[name][0](draft, getattr(command, name), command.principal)
             if not isinstance(result, Refused):
                 closing.close_what_came_late(draft)
+                conversions.convert_what_came_late(draft)
+                conversions.keep_cuts(draft)
                 for account, asset in draft.cash_touched:
                     if system_kind(account) is None:
                         money.straighten(draft, account, asset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from libs.common.parameters import Instrument, InstrumentKind, OptionType
-from libs.common.units import FUNDING_ONE, mul_div_down
+from libs.common.units import FUNDING_ONE, mul_div_down, mul_div_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ def strike_value(instrument: Instrument, *, lots: int) -> int:
 
 def value_up(instrument: Instrument, *, lots: int, price: int) -> int:
     """Settlement units that signed `lots` are worth at a price, without funding, rounded up."""
-    return -_notional(instrument, -lots, price)
+    numerator, denominator = dirty_value(instrument, lots=lots, price=price, funding=0)
+    return mul_div_up(numerator, 1, denominator)
 
 
 def option_payoff(instrument: Instrument, *, lots: int, price: int) -> int:

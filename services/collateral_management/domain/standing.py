@@ -7,10 +7,9 @@ from ballast.types.v1 import ledger_pb2 as words
 from services.collateral_management.domain import money
 from services.collateral_management.domain.accounts import gone
 from services.collateral_management.domain.draft import Draft, Refused
+from services.collateral_management.domain.guards import reason_missing
 from services.collateral_management.domain.orders import cancel
 from services.collateral_management.domain.reservations import end_reservation
-
-REASON_MAX = 256
 
 
 def close_account(draft: Draft, body: lifecycle_pb2.CloseAccount, sender: commands_pb2.Principal) -> int | Refused:
@@ -54,7 +53,7 @@ def restrict_account(draft: Draft, body: lifecycle_pb2.RestrictAccount, _: comma
     one = draft.account(body.account)
     if one is None:
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no account {body.account}")
-    refused = gone(one) or reasoned(body.reason)
+    refused = gone(one) or reason_missing(body.reason)
     if refused:
         return refused
     if body.restricted:
@@ -68,13 +67,6 @@ def restrict_account(draft: Draft, body: lifecycle_pb2.RestrictAccount, _: comma
     said = "restricted" if body.restricted else "lifted"
     draft.alert("restriction", account=body.account, detail=f"{said}: {body.reason}")
     return body.account
-
-
-def reasoned(reason: str) -> Refused | None:
-    """Refuses what an operator does without saying why."""
-    if not 0 < len(reason) <= REASON_MAX:
-        return Refused(words.REFUSAL_REASON_MISSING, f"expected a reason of 1 to {REASON_MAX} characters")
-    return None
 
 
 def reopen_what_is_used(draft: Draft) -> None:
