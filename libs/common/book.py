@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -14,6 +13,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Balances, Lines
 from libs.common.custody import CUSTODY_ITEMS, CustodyBook
 from libs.common.errors import invariant
+from libs.common.fingerprint import ItemSum
 from libs.common.lifecycle import LIFECYCLE_ITEMS, Lifecycle
 
 LIVE_ORDER_STATES = frozenset(
@@ -26,72 +26,18 @@ LIVE_ORDER_STATES = frozenset(
 )
 _M = TypeVar("_M", bound=Message)
 _K = TypeVar("_K")
-_MASK = (1 << 128) - 1
-_HASHES_MAX = 1 << 15  # what one frame hashes as new, a later one takes away, and the book of accepted frames does both
 
 
-@lru_cache(maxsize=_HASHES_MAX)
-def _hash(item: tuple[int, ...]) -> int:
-    # Nearly all are postings: this is three times as fast. Other items may hold truth values, which have words.
-    text = b"%d|%d|%d|%d|%d|%d" % item if item[0] == 1 and len(item) == 6 else "|".join(map(str, item)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
+class Fingerprint(ItemSum):
+    """Fingerprint of a partition's state."""
 
-
-class Fingerprint:
-    """Order-free sum, modulo 2^128, of the hashes of all items: equal states have equal fingerprints.
-
-    Items are hashed when the digest is asked for: a frame may change one, such as a pool's line, hundreds of times.
-    """
-
-    __slots__ = ("_changed", "_hashes", "_replaced", "_sum")
-
-    def __init__(self) -> None:
-        self._hashes: dict[tuple[int, ...], int] = {}
-        self._changed: dict[tuple[int, ...], tuple[int, ...] | None] = {}
-        self._replaced: dict[tuple[int, ...], tuple[tuple[int, ...] | None, tuple[int, ...]]] = {}
-        self._sum = 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fingerprint) and self.digest == other.digest
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def fork(self) -> Fingerprint:
-        """The same fingerprint, to go its own way."""
-        other = Fingerprint()
-        other._hashes, other._sum = self._hashes.copy(), self._sum
-        other._changed, other._replaced = self._changed.copy(), self._replaced.copy()
-        return other
-
-    def replace(self, key: tuple[int, ...], old: tuple[int, ...] | None, new: tuple[int, ...]) -> None:
-        """Replaces an item whose old value is known by whoever keeps it; it is not remembered here."""
-        before = self._replaced.get(key)
-        self._replaced[key] = (old if before is None else before[0], new)
-
-    def set(self, key: tuple[int, ...], value: tuple[int, ...] | None) -> None:
-        """Replaces an item; None removes it."""
-        self._changed[key] = value
+    __slots__ = ()
 
     def apply(self, effect: journal_pb2.Effect) -> None:
         """Counts an effect of the journal."""
         item = item_of(effect)
         if item is not None:
             self.set(*item)
-
-    @property
-    def digest(self) -> bytes:
-        """16 bytes."""
-        for key, value in self._changed.items():
-            self._sum -= self._hashes.pop(key, 0)
-            if value is not None:
-                self._hashes[key] = item = _hash(key + value)
-                self._sum += item
-        self._changed.clear()
-        for key, (old, new) in self._replaced.items():
-            self._sum += _hash(key + new) - (0 if old is None else _hash(key + old))
-        self._replaced.clear()
-        self._sum &= _MASK
-        return self._sum.to_bytes(16, "big")
 
 
 _Item = tuple[tuple[int, ...], tuple[int, ...] | None]
@@ -272,6 +218,14 @@ class PartitionBook:
         attributes = self.accounts.get(account)
         return self.episodes.get(attributes.episode) if attributes and attributes.episode else None
 
+    def begin(
+        self, lines: Lines, accounts: Attributes, fingerprint: ItemSum, *, others: Iterable[journal_pb2.Effect]
+    ) -> None:
+        """Stands at a frame instead of before the first one: tables and fingerprint as of it, effects of all others."""
+        self._apply_effects(others, set())
+        self._lines, self.accounts = lines.fork(), accounts.fork()
+        self._fingerprint.become(fingerprint)
+
     def apply(self, *, sequence: int, run_time_ns: int, body: journal_pb2.JournalBody) -> set[int]:
         """Folds one accepted frame; returns the accounts it touched.
 
@@ -346,7 +300,7 @@ class PartitionBook:
                 self.lifecycle.apply(effect)
 
 
-def fold_posting(lines: Lines, fingerprint: Fingerprint, one: journal_pb2.Posting) -> tuple[int, int] | None:
+def fold_posting(lines: Lines, fingerprint: ItemSum, one: journal_pb2.Posting) -> tuple[int, int] | None:
     """Overwrites a line; returns what it was."""
     account, asset, kind, value = one.account, one.asset, one.kind, (one.balance, one.version)
     old = lines.set(account, asset, kind, value)
@@ -354,9 +308,7 @@ def fold_posting(lines: Lines, fingerprint: Fingerprint, one: journal_pb2.Postin
     return old
 
 
-def fold_account(
-    accounts: Attributes, fingerprint: Fingerprint, one: journal_pb2.Account
-) -> journal_pb2.Account | None:
+def fold_account(accounts: Attributes, fingerprint: ItemSum, one: journal_pb2.Account) -> journal_pb2.Account | None:
     """Overwrites an account's attributes; returns what they were."""
     old = accounts.get(one.account)
     accounts[one.account] = one

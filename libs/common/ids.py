@@ -16,6 +16,7 @@ VenueId = NewType("VenueId", int)
 PARTITIONS_MAX = 1 << 16
 SUBACCOUNTS_MAX = 1 << 16
 _SYSTEM_INDEX_BITS = 11
+SYSTEM_INDEX_COUNT = 1 << _SYSTEM_INDEX_BITS
 
 
 class SystemAccount(IntEnum):
@@ -46,7 +47,7 @@ def account_id(*, partition: int, entity: int, sub: int) -> AccountId:
 
 def system_account(kind: SystemAccount, *, partition: int, index: int = 0) -> AccountId:
     """Account id of a house account's shard. Raises ValueError when the index does not fit."""
-    if not 0 <= index < 1 << _SYSTEM_INDEX_BITS:
+    if not 0 <= index < SYSTEM_INDEX_COUNT:
         raise ValueError(f"expected an index below 2^{_SYSTEM_INDEX_BITS}, was {index}")
     return AccountId(partition << 48 | kind << _SYSTEM_INDEX_BITS | index)
 

@@ -62,7 +62,7 @@ MARKS = Topic("market.marks.v1", 1, Retention.DELETE, "ballast.events.v1.MarksBo
 LIQUIDITY = Topic("market.liquidity.v1", 1, Retention.COMPACT, "ballast.events.v1.Liquidity")
 COMMANDS = Topic("ledger.commands.v1", None, Retention.DELETE, "ballast.events.v1.CommandBatch", 14 * DAY_MS)
 JOURNAL = Topic("ledger.journal.v1", None, Retention.KEEP, "ballast.events.v1.JournalBody", chained=True)
-ACCOUNTS = Topic("ledger.accounts.v1", None, Retention.COMPACT, "ballast.events.v1.Effect")
+ACCOUNTS = Topic("ledger.accounts.v1", None, Retention.COMPACT, "ballast.events.v1.CheckpointItem")
 NOTARY = Topic("ledger.notary.v1", 1, Retention.KEEP, "ballast.events.v1.SignedHead")
 MARGIN = Topic("risk.margin.v1", None, Retention.DELETE, "ballast.events.v1.MarginFrame", 90 * DAY_MS)
 SHADOW = Topic("risk.shadow.v1", None, Retention.DELETE, "ballast.events.v1.ShadowFrame", 90 * DAY_MS)

@@ -22,6 +22,7 @@ from libs.common.rpc import bind, server
 from libs.common.service import ServiceContext, main
 from libs.common.topics import COMMANDS, JOURNAL
 from services.collateral_management.adapters.assignment import GroupAssignment
+from services.collateral_management.adapters.checkpoints import KafkaCheckpoints
 from services.collateral_management.adapters.clock import MarksClock
 from services.collateral_management.adapters.commands import KafkaCommands
 from services.collateral_management.adapters.control import KafkaControl
@@ -29,10 +30,13 @@ from services.collateral_management.adapters.meters import MoneyMeters
 from services.collateral_management.adapters.notary import NotaryTopic, signer_of
 from services.collateral_management.adapters.reads import LedgerReads
 from services.collateral_management.app.audit import CHECKED, Audit
+from services.collateral_management.app.checkpointer import Pace, checkpoint_gauges
+from services.collateral_management.app.checkpoints import Checkpoints
 from services.collateral_management.app.failpoints import Failpoint, Failpoints
 from services.collateral_management.app.notary import Notary
 from services.collateral_management.app.owner import AcceptedBooks, PartitionOwner, gauges
 from services.collateral_management.app.ownership import Ownership
+from services.collateral_management.app.restore import Restorer
 from services.collateral_management.app.supervisor import Supervisor
 from services.collateral_management.settings import Settings
 
@@ -57,11 +61,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     bootstrap, client_id = settings.kafka_bootstrap, f"{NAME}-{settings.instance}"
     identity = await _input_identity(bootstrap)
     context.watch.expects(COMMANDS.name)
-    dead_letters = DeadLetters(
-        bootstrap=bootstrap, client_id=f"{client_id}-dead", service=NAME, on_put=context.watch.put_aside
-    )
-    await dead_letters.start()
-    context.on_stop(dead_letters.stop, "dead letters")
+    dead_letters = await _dead_letters(context, client_id)
     clock = MarksClock(bootstrap=bootstrap, client_id=f"{client_id}-marks", genesis_ns=parameters.genesis_ns)
     control = KafkaControl(
         bootstrap=bootstrap, client_id=f"{client_id}-control", on_undeclared=partial(context.watch.broke, "I12")
@@ -74,11 +74,8 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.spawn(control.run(context.stopping), "control")
     notary = await _notary(context, client_id)
     failpoints = _failpoints(settings.failpoints)
-    sender = CommandSender(
-        bootstrap=bootstrap, client_id=f"{client_id}-transit", principal_id=NAME, session=secrets.token_bytes(16)
-    )
-    await sender.start()
-    context.on_stop(sender.stop, "movements")
+    sender = await _movements(context, client_id)
+    new_checkpoints = _checkpoints(context, identity, failpoints)
 
     def new_owner(partition: int) -> PartitionOwner:
         source = KafkaCommands(
@@ -101,6 +98,7 @@ async def build(context: ServiceContext[Settings]) -> None:
             tracer=context.tracer,
             audit=Audit(partition, partitions=parameters.partitions, found=meters.broke, paid=meters.paid),
             commands=sender,
+            checkpoints=new_checkpoints(partition),
         )
 
     await _own(
@@ -115,6 +113,30 @@ async def build(context: ServiceContext[Settings]) -> None:
         control,
     )
     await _answer_questions(context, books)
+
+
+async def _dead_letters(context: ServiceContext[Settings], client_id: str) -> DeadLetters:
+    letters = DeadLetters(
+        bootstrap=context.settings.kafka_bootstrap,
+        client_id=f"{client_id}-dead",
+        service=NAME,
+        on_put=context.watch.put_aside,
+    )
+    await letters.start()
+    context.on_stop(letters.stop, "dead letters")
+    return letters
+
+
+async def _movements(context: ServiceContext[Settings], client_id: str) -> CommandSender:
+    sender = CommandSender(
+        bootstrap=context.settings.kafka_bootstrap,
+        client_id=f"{client_id}-transit",
+        principal_id=NAME,
+        session=secrets.token_bytes(16),
+    )
+    await sender.start()
+    context.on_stop(sender.stop, "movements")
+    return sender
 
 
 def _journal(
@@ -142,6 +164,31 @@ def _journal(
     )
     context.watch.log(writer.reading)
     return writer
+
+
+def _checkpoints(
+    context: ServiceContext[Settings], identity: bytes, failpoints: Failpoints
+) -> Callable[[int], Checkpoints]:
+    settings, shown = context.settings, checkpoint_gauges(context.metrics)
+    restorers: dict[int, Restorer] = {}
+
+    def of(partition: int) -> Checkpoints:
+        store = KafkaCheckpoints(
+            bootstrap=settings.kafka_bootstrap,
+            client_id=f"{NAME}-{settings.instance}-p{partition}-checkpoints",
+            partition=partition,
+        )
+        return Checkpoints(
+            partition,
+            store=store,
+            restorer=restorers.setdefault(partition, Restorer(partition)),
+            input_topic_id=identity,
+            pace=Pace(settings.checkpoint_every_seconds, settings.checkpoint_items_per_second_max),
+            shown=shown,
+            failpoints=failpoints,
+        )
+
+    return of
 
 
 def _failpoints(plan: str) -> Failpoints:

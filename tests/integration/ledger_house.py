@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -46,9 +46,9 @@ def _free_port() -> int:
 
 
 class Ledger:
-    """One instance of the ledger's process."""
+    """One instance of the ledger's process; `settings` are environment variables of its own."""
 
-    def __init__(self, bootstrap: str, *, instance: str) -> None:
+    def __init__(self, bootstrap: str, *, instance: str, settings: Mapping[str, str] | None = None) -> None:
         self.instance = instance
         self.http_port, self.grpc_port = _free_port(), _free_port()
         self._environment = {
@@ -58,6 +58,7 @@ class Ledger:
             "BALLAST_HTTP_PORT": str(self.http_port),
             "BALLAST_GRPC_PORT": str(self.grpc_port),
             "BALLAST_INSTANCE": instance,
+            **(settings or {}),
         }
         self._process: asyncio.subprocess.Process | None = None
 
@@ -84,6 +85,12 @@ class Ledger:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    def metrics(self) -> dict[str, float]:
+        """What it shows, by name and labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=5) as answer:
+            lines = [line.rpartition(" ") for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in lines}
 
     def signal(self, number: signal.Signals) -> None:
         """Sends it a signal."""

@@ -11,11 +11,13 @@ from libs.common.chain import (
     OWNER_BYTES,
     AcceptedClaim,
     AcceptedFrame,
+    ChainHead,
     ChainRule,
     Draft,
     Drafted,
     Outcome,
     claim_named_by,
+    rule_at,
 )
 from libs.common.errors import LostOwnership
 from tools.simulate.network import Log, Node
@@ -44,6 +46,10 @@ class Follower:
         self.rule = ChainRule(from_start=self.position == 0)
         self._is_whole = self.position == 0
         self._end_at_start = len(log.records)
+
+    def begin_at(self, head: ChainHead) -> None:
+        """Reads on behind a head."""
+        self.rule, self.position = rule_at(head), head.offset + 1
 
     @property
     def caught_up(self) -> bool:
@@ -123,10 +129,16 @@ class Writer:
         """Epoch of this writer's claim."""
         return self._draft.epoch
 
-    async def take_over(self, fold: Fold) -> None:
-        """Owns the log, every earlier frame folded. Raises LostOwnership."""
+    async def take_over(
+        self, fold: Fold, *, head: ChainHead | None = None, caught_up: Callable[[], None] | None = None
+    ) -> None:
+        """Owns the log, every earlier frame behind the head folded. Raises LostOwnership."""
+        if head is not None:
+            self._follower.begin_at(head)
         while not self._follower.caught_up:
             _fold(await self._follower.wait(), fold)
+        if caught_up is not None:
+            caught_up()
         for attempt in range(_CLAIM_ATTEMPTS_MAX):
             if attempt:
                 await self._node.pause(self._node.network.rng.uniform(0.05, 0.1) * 2.0**attempt)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
-from libs.common.ids import SystemAccount, home_partition, system_index, system_kind
+from libs.common.ids import SYSTEM_INDEX_COUNT, SystemAccount, home_partition, system_account, system_index, system_kind
 from libs.common.units import INDEX_ONE
 
 CHECKED = ("I1", "I2", "I3", "I6", "I7", "I10", "I11", "I13")
@@ -66,6 +66,17 @@ class Audit:
         self._open: dict[int, int] = {}  # episode by account
         self._emptied: dict[int, int] = {}  # closed in this frame, nothing moved since
         self._shards: defaultdict[int, _Shard] = defaultdict(_Shard)  # by asset
+
+    def begin(self, book: PartitionBook) -> None:
+        """Begins with a book that holds frames already, instead of with the first frame."""
+        self._open = {one.account: one.episode for one in book.episodes.values()}
+        self._shards.clear()
+        for asset in range(SYSTEM_INDEX_COUNT):
+            lines = book.lines_of(system_account(SystemAccount.POOL, partition=self._partition, index=asset))
+            if lines or asset in book.pools:
+                shard = self._shards[asset]
+                shard.lines.update({kind: lines.get((asset, kind), 0) for kind in _OF_POOLS})
+                shard.index = book.pools.get(asset, shard.index)
 
     def frame(self, sequence: int, body: journal_pb2.JournalBody, book: PartitionBook, *, is_history: bool) -> None:
         """Takes an accepted frame; `book` has it already. What history paid was told when it was paid."""

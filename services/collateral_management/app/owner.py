@@ -7,15 +7,15 @@ import logging
 import secrets
 import time
 from collections import Counter as Counts
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from ballast.events.v1 import commands_pb2, journal_pb2
 from libs.common.book import PartitionBook
-from libs.common.chain import AcceptedFrame
+from libs.common.chain import AcceptedFrame, ChainHead
 from libs.common.codec import headers
 from libs.common.errors import InvariantBroken, LostOwnership, invariant
 from libs.common.metrics import Metrics
@@ -23,6 +23,8 @@ from libs.common.parameters import Parameters
 from libs.common.trace import Trace, Tracer, pack, subject_of
 from libs.common.units import SECOND_NS
 from services.collateral_management.app.audit import Audit
+from services.collateral_management.app.checkpoints import Checkpoints
+from services.collateral_management.app.frame import Frame
 from services.collateral_management.app.outages import Outages
 from services.collateral_management.app.ports import Commands, CommandSource, ControlLog, Journal, Received, RunClock
 from services.collateral_management.app.relay import Relay
@@ -35,8 +37,6 @@ _LOG = logging.getLogger("ballast.ledger")
 FRAME_COMMANDS_MAX = 512
 FRAME_BYTES_MAX = 1024 * 1024  # a frame is closed at the command that passes this; one command's effects fit above it
 POLL_SECONDS = 0.25
-_OUTCOMES_TAG = b"\x0a"  # field 1 of JournalBody, length-delimited
-_ONE_BYTE = [bytes((byte,)) for byte in range(256)]
 RECLAIM_SECONDS = 3_600.0
 ALERTS = (
     "credit_in_suspense", "fact_in_suspense", "gate_closed", "impossible_fill", "late_report", "link_refused",
@@ -144,8 +144,10 @@ class PartitionOwner:
         audit: Audit | None = None,
         tracer: Tracer | None = None,
         commands: Commands | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.partition = partition
+        self._checkpoints = checkpoints
         self._audit = audit
         self._tracer = tracer or Tracer()
         self._parameters = parameters
@@ -157,6 +159,7 @@ class PartitionOwner:
         self._shown = shown
         self._state = State(partition)
         self._book = PartitionBook(partition)
+        self._handled = 0  # sequence of the last frame that the state has
         self._built_at: dict[int, float] = {}
         self._claimed_at_s = 0.0
         self._relay = Relay(self._book, commands) if commands is not None else None
@@ -165,7 +168,7 @@ class PartitionOwner:
     async def run(self, stopping: asyncio.Event, *, on_serving: Callable[[bool], None]) -> None:
         """Serves until asked to stop. Raises LostOwnership, InputLost, Fault, InvariantBroken."""
         try:
-            await self._journal.take_over(self._fold)
+            await self._journal.take_over(self._fold, head=await self._restored(), caught_up=self._caught_up)
             offset, _ = self._journal.input_position
             await self._source.start(after_offset=offset)
             self._claimed()
@@ -186,6 +189,21 @@ class PartitionOwner:
             self._books.closed(self.partition)
             await self._journal.close()
             await self._source.stop()
+            if self._checkpoints is not None:
+                await self._checkpoints.stop()
+
+    async def _restored(self) -> ChainHead | None:
+        if self._checkpoints is None:
+            return None
+        head = await self._checkpoints.restore(self._state, self._book)
+        self._handled = self._book.sequence
+        if self._audit is not None and self._checkpoints.exact_from == self._book.sequence:
+            self._audit.begin(self._book)
+        return head
+
+    def _caught_up(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.caught_up(self._book.sequence)
 
     def _claimed(self) -> None:
         self._books.opened(self._book, epoch=self._journal.epoch, tail=lambda: self._journal.next_sequence - 1)
@@ -194,13 +212,14 @@ class PartitionOwner:
 
     async def _serve(self, stopping: asyncio.Event) -> None:
         lost = asyncio.create_task(self._journal.wait_lost())
-        relaying = asyncio.create_task(self._relay.run()) if self._relay is not None else None
+        beside = [asyncio.create_task(each) for each in self._beside()]
         try:
             while not stopping.is_set():
                 if lost.done():
                     raise lost.result()
-                if relaying is not None and relaying.done():
-                    relaying.result()
+                for each in beside:
+                    if each.done():
+                        each.result()
                 await self._turn()
         except LostOwnership as ended:
             if isinstance(
@@ -210,15 +229,22 @@ class PartitionOwner:
             raise
         finally:
             lost.cancel()
-            if relaying is not None:
-                relaying.cancel()
+            for each in beside:
+                each.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    def _beside(self) -> Iterator[Coroutine[Any, Any, None]]:
+        if self._relay is not None:
+            yield self._relay.run()
+        if self._checkpoints is not None:
+            yield self._checkpoints.write(self._state, epoch=self._journal.epoch, handled=lambda: self._handled)
 
     async def _turn(self) -> None:
         if time.monotonic() - self._claimed_at_s > RECLAIM_SECONDS:
             await self._journal.reclaim(secrets.token_bytes(16))
             self._claimed()
         skip_offset, skip_index = self._journal.input_position
-        frame = _Frame()
+        frame = Frame()
         arrived = await self._source.poll(timeout_s=POLL_SECONDS)
         self._notice(arrived)
         for received in arrived:
@@ -227,13 +253,14 @@ class PartitionOwner:
                     continue
                 if not frame.outcomes:
                     frame.context = self._context()
+                    self._handled = frame.context.sequence
                 if received.traces:
                     self._trace(command, frame, received.traces, at=(received.offset, index))
                 else:
                     self._handle(command, frame, at=(received.offset, index))
                 if len(frame.outcomes) >= FRAME_COMMANDS_MAX or frame.size >= FRAME_BYTES_MAX:
                     await self._append(frame)
-                    frame = _Frame()
+                    frame = Frame()
         if frame.outcomes:
             await self._append(frame)
 
@@ -254,7 +281,7 @@ class PartitionOwner:
             outage_at_ns=self._outages.at_ns,
         )
 
-    def _handle(self, command: commands_pb2.Command, frame: _Frame, *, at: tuple[int, int]) -> None:
+    def _handle(self, command: commands_pb2.Command, frame: Frame, *, at: tuple[int, int]) -> None:
         outcome = handle(self._state, command, frame.opened())
         for effect in outcome.effects:
             if effect.HasField("alert"):
@@ -263,7 +290,7 @@ class PartitionOwner:
         frame.add(outcome, at=at)
 
     def _trace(
-        self, command: commands_pb2.Command, frame: _Frame, causes: Mapping[int, Trace], *, at: tuple[int, int]
+        self, command: commands_pb2.Command, frame: Frame, causes: Mapping[int, Trace], *, at: tuple[int, int]
     ) -> None:
         started_ns = time.time_ns()
         self._tracer.work_for(causes.get(subject_of(command)))
@@ -273,7 +300,7 @@ class PartitionOwner:
         found = traced(self._tracer, command, frame.outcomes[-1], causes, at=place, started_ns=started_ns)
         frame.traces.update(found)
 
-    async def _append(self, frame: _Frame) -> None:
+    async def _append(self, frame: Frame) -> None:
         context = frame.opened()
         body = frame.body(fingerprint=self._state.fingerprint)
         self._count(frame.outcomes)
@@ -297,8 +324,13 @@ class PartitionOwner:
         body = journal_pb2.JournalBody.FromString(accepted.body)
         context = Context(self._parameters, accepted.sequence, accepted.run_time_ns, accepted.control_sequence, False)
         fold(self._state, body, context)
+        self._handled = accepted.sequence
+        found = self._state.fingerprint
+        if self._checkpoints is not None:
+            self._checkpoints.folded(accepted, found=found, expected=body.fingerprint)
+        else:
+            invariant(found == body.fingerprint, "I8", f"fold differs at {accepted.sequence}")
         self._read(accepted, body, is_history=True)
-        invariant(self._state.fingerprint == body.fingerprint, "I8", f"fold differs at {accepted.sequence}")
 
     def _on_accepted(self, accepted: AcceptedFrame) -> None:
         body = journal_pb2.JournalBody.FromString(accepted.body)
@@ -306,55 +338,22 @@ class PartitionOwner:
         self._books.changed(self.partition)
         if self._relay is not None:
             self._relay.accepted(body)
+        if self._checkpoints is not None:
+            self._checkpoints.accepted(accepted, body.fingerprint)
         built_at = self._built_at.pop(accepted.sequence, None)
         if built_at is not None:
             self._shown.accepted.observe(time.monotonic() - built_at)
 
     def _read(self, accepted: AcceptedFrame, body: journal_pb2.JournalBody, *, is_history: bool) -> None:
         self._book.apply(sequence=accepted.sequence, run_time_ns=accepted.run_time_ns, body=body)
-        invariant(self._book.fingerprint == body.fingerprint, "I13", f"book differs at {accepted.sequence}")
-        if self._audit is not None:
+        exact_from = self._checkpoints.exact_from if self._checkpoints is not None else 0
+        if accepted.sequence >= exact_from:
+            invariant(self._book.fingerprint == body.fingerprint, "I13", f"book differs at {accepted.sequence}")
+        if self._audit is not None and accepted.sequence > exact_from:
             self._audit.frame(accepted.sequence, body, self._book, is_history=is_history)
+        elif self._audit is not None and accepted.sequence == exact_from:
+            self._audit.begin(self._book)
         self._shown.sequence.labels(self.partition).set(accepted.sequence)
-
-
-def _varint(number: int) -> bytes:
-    if number < 0x80:
-        return _ONE_BYTE[number]
-    return _ONE_BYTE[number & 0x7F | 0x80] + _varint(number >> 7)
-
-
-class _Frame:
-    """A frame being filled."""
-
-    __slots__ = ("_encoded", "at", "context", "outcomes", "size", "traces")
-
-    def __init__(self) -> None:
-        self.outcomes: list[journal_pb2.Outcome] = []
-        self.size = 0
-        self.at = (-1, 0)
-        self.traces: dict[int, Trace] = {}
-        self.context: Context | None = None
-        self._encoded: list[bytes] = []
-
-    def opened(self) -> Context:
-        """The context of all its commands."""
-        invariant(self.context is not None, "I8", "a frame without context")
-        assert self.context is not None  # noqa: S101  for the type checker: the line above has raised
-        return self.context
-
-    def add(self, outcome: journal_pb2.Outcome, *, at: tuple[int, int]) -> None:
-        """Takes an outcome in."""
-        encoded = outcome.SerializeToString()
-        self._encoded.append(_OUTCOMES_TAG + _varint(len(encoded)) + encoded)
-        self.outcomes.append(outcome)
-        self.size += len(encoded)
-        self.at = at
-
-    def body(self, *, fingerprint: bytes) -> bytes:
-        """The encoded JournalBody: the same bytes as of the message, without a copy of each outcome in it."""
-        self._encoded.append(journal_pb2.JournalBody(fingerprint=fingerprint).SerializeToString())
-        return b"".join(self._encoded)
 
 
 __all__ = ["AcceptedBooks", "Gauges", "LostOwnership", "PartitionOwner", "gauges"]

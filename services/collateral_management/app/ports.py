@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ballast.events.v1 import commands_pb2
-from libs.common.chain import AcceptedFrame
+from ballast.events.v1 import checkpoint_pb2, commands_pb2
+from libs.common.chain import AcceptedFrame, ChainHead
 from libs.common.errors import LostOwnership
 from libs.common.trace import Trace
+from services.collateral_management.domain.checkpoint import Item
 
 
 class Journal(Protocol):
@@ -32,8 +33,14 @@ class Journal(Protocol):
     def epoch(self) -> int:
         """Epoch of the claim."""
 
-    async def take_over(self, fold: Callable[[AcceptedFrame], None]) -> None:
-        """Owns the log, all earlier frames folded."""
+    async def take_over(
+        self,
+        fold: Callable[[AcceptedFrame], None],
+        *,
+        head: ChainHead | None = None,
+        caught_up: Callable[[], None] | None = None,
+    ) -> None:
+        """Owns the log, all earlier frames behind the head folded; before it claims, `caught_up` may raise."""
 
     async def append(
         self,
@@ -73,6 +80,25 @@ class Received:
     batch: commands_pb2.CommandBatch | None
     traces: Mapping[int, Trace] = field(default_factory=dict)
     waited_s: float = 0.0
+
+
+class CheckpointStore(Protocol):
+    """The sets of items that epochs have written of one partition."""
+
+    async def heads(self) -> Mapping[int, checkpoint_pb2.CheckpointItem]:
+        """The head of each complete set, by epoch."""
+
+    def items(self, epoch: int) -> AsyncIterator[list[Item]]:
+        """Every item of the set, in the order written, each with its version."""
+
+    async def write(self, epoch: int, items: Sequence[Item], *, version: int) -> None:
+        """The items are written, in order."""
+
+    async def remove_older(self, epoch: int) -> int:
+        """No set of an older epoch is left; the number of items that were there."""
+
+    async def stop(self) -> None:
+        """Everything is closed."""
 
 
 class CommandSource(Protocol):

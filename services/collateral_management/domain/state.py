@@ -9,7 +9,8 @@ from typing import TypeVar
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Lines
-from libs.common.book import Fingerprint, fold_account, item_of
+from libs.common.book import PartitionBook, fold_account, item_of
+from libs.common.fingerprint import ItemSum
 from libs.common.ids import entity_of, system_kind
 from libs.common.lifecycle import LIFECYCLE_ITEMS, Lifecycle
 from libs.common.units import INDEX_ONE
@@ -99,7 +100,7 @@ class State(Memory):
         self._lines = Lines()
         self.items: dict[tuple[int, ...], bytes] = {}  # last effect on each item but lines and accounts
         self.closed_places: dict[int, int] = {}  # closed order -> its place
-        self._fingerprint = Fingerprint()
+        self._fingerprint = ItemSum()
         self._holders: dict[int, set[int]] = {}  # instrument -> clients with lots or variation
         self._overdrawn: dict[int, set[int]] = {}  # asset -> clients with an overdraft
         self._orders_of: dict[int, set[int]] = {}
@@ -117,6 +118,11 @@ class State(Memory):
     def lines_of(self, account: int) -> list[tuple[int, int]]:
         """(asset, kind) of the account's lines that are not zero, sorted."""
         return sorted([key for key, value in self._lines.of(account).items() if value[0]])
+
+    def begin_book(self, book: PartitionBook, others: list[journal_pb2.Effect]) -> None:
+        """Lets a new book stand where this state stands; they share what rests. `others`: of all items but accounts."""
+        book.begin(self._lines, self.accounts, self._fingerprint, others=others)
+        book.streams.update(self.streams)
 
     def packed_lines(self, account: int) -> bytes:
         """Every line the account ever had, as bytes."""

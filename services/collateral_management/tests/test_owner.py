@@ -10,7 +10,7 @@ import pytest
 
 from ballast.events.v1 import chain_pb2, commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
-from libs.common.chain import AcceptedFrame
+from libs.common.chain import AcceptedFrame, ChainHead
 from libs.common.errors import Fault, InvariantBroken, LostOwnership
 from libs.common.metrics import Metrics
 from services.collateral_management.app import owner as owner_module
@@ -47,9 +47,18 @@ class MemoryJournal:
         every = [*self.frames, *self.in_flight]
         return every[-1].run_time_ns if every else 0
 
-    async def take_over(self, fold: Callable[[AcceptedFrame], None]) -> None:
+    async def take_over(
+        self,
+        fold: Callable[[AcceptedFrame], None],
+        *,
+        head: ChainHead | None = None,
+        caught_up: Callable[[], None] | None = None,
+    ) -> None:
         for frame in self.frames:
-            fold(frame)
+            if head is None or frame.sequence > head.sequence:
+                fold(frame)
+        if caught_up is not None:
+            caught_up()
 
     async def append(
         self, body: bytes, *, input_offset: int, input_index: int, run_time_ns: int, control_sequence: int,

@@ -1,0 +1,198 @@
+"""Checkpoints of one partition on their compacted topic."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from itertools import count
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from ballast.events.v1 import checkpoint_pb2
+from libs.common.chain.kafka import abandon, new_consumer, new_producer
+from libs.common.errors import Fault
+from libs.common.topics import ACCOUNTS, Topic
+from services.collateral_management.adapters.checkpoint_codec import (
+    CheckpointBroken,
+    Name,
+    key_of,
+    name_of,
+    seal,
+    unseal,
+)
+from services.collateral_management.domain.checkpoint import HEAD, Item
+
+_LOG = logging.getLogger("ballast.ledger")
+_RECORDS_A_POLL_MAX = 2_000
+_POLL_SECONDS = 0.5
+_SILENCE_SECONDS_MAX = 10.0
+_RETRY_SECONDS = 1.0
+_REMOVALS_A_WRITE = 1_000
+
+
+class KafkaCheckpoints:
+    """Reads the sets that epochs have written, and writes one of them; implements CheckpointStore.
+
+    Args:
+        topic: the checkpoints' topic.
+    """
+
+    def __init__(self, *, bootstrap: str, client_id: str, partition: int, topic: Topic = ACCOUNTS) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._topic = topic.name
+        self._partition = TopicPartition(topic.name, partition)
+        self._producer: AIOKafkaProducer | None = None
+
+    async def heads(self) -> dict[int, checkpoint_pb2.CheckpointItem]:
+        """The head of each set, by epoch. Raises CheckpointBroken, Fault."""
+        found: dict[int, tuple[ConsumerRecord, Name]] = {}
+        async for records in self._records():
+            for record in records:
+                name = self._name(record)
+                if name.item == HEAD:
+                    found[name.epoch] = (record, name)
+        return {epoch: self._item(record) for epoch, (record, _) in sorted(found.items()) if record.value is not None}
+
+    async def items(self, epoch: int) -> AsyncIterator[list[Item]]:
+        """Every item that the epoch has written, in the order written: a later one takes an earlier one's place.
+
+        Raises: CheckpointBroken, Fault.
+        """
+        async for records in self._records():
+            found: list[Item] = []
+            for record in records:
+                name = self._name(record)
+                if name.epoch == epoch and name.item != HEAD:
+                    found.append((name.item, None if record.value is None else self._item(record)))
+            yield found
+
+    async def write(self, epoch: int, items: Sequence[Item], *, version: int) -> None:
+        """Returns when the broker has the items, in this order; what fails is tried again until it is cancelled."""
+        records = [self._record(epoch, name, item, version=version) for name, item in items]
+        await self._send_all(records)
+
+    async def remove_older(self, epoch: int) -> int:
+        """Returns how many items of older epochs were there, when they are gone: their heads first. Raises Fault."""
+        removed = 0
+        for are_heads in (True, False):  # a set that lacks items must not look complete
+            due: dict[bytes, None] = {}
+            async for records in self._records():
+                for record in records:
+                    name = self._name(record)
+                    if name.epoch < epoch and (name.item == HEAD) is are_heads and record.key is not None:
+                        due.pop(record.key, None) if record.value is None else due.setdefault(record.key)
+                while len(due) >= _REMOVALS_A_WRITE:
+                    removed += await self._remove(due)
+            while due:
+                removed += await self._remove(due)
+        return removed
+
+    async def stop(self) -> None:
+        """Returns when everything is closed; what is not sent yet is dropped."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await abandon(producer)
+
+    async def _remove(self, due: dict[bytes, None]) -> int:
+        keys = list(due)[:_REMOVALS_A_WRITE]
+        await self._send_all([(key, None) for key in keys])
+        for key in keys:
+            del due[key]
+        return len(keys)
+
+    def _record(
+        self, epoch: int, name: bytes, item: checkpoint_pb2.CheckpointItem | None, *, version: int
+    ) -> tuple[bytes, bytes | None]:
+        whole = Name(self._partition.partition, epoch, name)
+        return (key_of(whole), None) if item is None else seal(item, whole, version=version)
+
+    async def _send_all(self, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        for _ in count():
+            if await self._sent(records):
+                return
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _sent(self, records: Sequence[tuple[bytes, bytes | None]]) -> bool:
+        try:
+            if self._producer is None:
+                producer = new_producer(bootstrap=self._bootstrap, client_id=self._client_id)
+                await producer.start()
+                self._producer = producer
+            batch = self._producer.create_batch()
+            waiting = []
+            for key, value in records:
+                if batch.append(key=key, value=value, timestamp=None) is None:
+                    waiting.append(await self._send(self._producer, batch))
+                    batch = self._producer.create_batch()
+                    batch.append(key=key, value=value, timestamp=None)
+            waiting.append(await self._send(self._producer, batch))
+            await asyncio.gather(*waiting)
+        except (KafkaError, OSError) as error:
+            _LOG.warning("checkpoint not written", extra={"partition": self._partition.partition, "why": repr(error)})
+            await self.stop()  # a producer that has failed keeps its error
+            return False
+        return True
+
+    async def _send(self, producer: AIOKafkaProducer, batch: object) -> asyncio.Future[object]:
+        batch.close()  # type: ignore[attr-defined]
+        sent: asyncio.Future[object] = await producer.send_batch(
+            batch, self._topic, partition=self._partition.partition
+        )
+        return sent
+
+    async def _records(self) -> AsyncIterator[list[ConsumerRecord]]:
+        """All records up to an end that was the log's end when it was reached."""
+        consumer = new_consumer(bootstrap=self._bootstrap, client_id=f"{self._client_id}-reader")
+        asker = new_consumer(bootstrap=self._bootstrap, client_id=f"{self._client_id}-end")
+        try:
+            await consumer.start()
+            await asker.start()
+            first = (await asker.beginning_offsets([self._partition]))[self._partition]
+            end = (await asker.end_offsets([self._partition]))[self._partition]
+            consumer.assign([self._partition])
+            consumer.seek(self._partition, first)
+            while await consumer.position(self._partition) < end:
+                async for records in self._until(consumer, end):
+                    yield records
+                # What compaction took away before it was read has a newer record, which may be behind that end.
+                end = (await asker.end_offsets([self._partition]))[self._partition]
+        except OffsetOutOfRangeError as error:
+            raise Fault(f"{self._topic}/{self._partition.partition} was cut while it was read") from error
+        except (KafkaError, OSError) as error:
+            raise Fault(f"{self._topic}/{self._partition.partition} cannot be read: {error!r}") from error
+        finally:
+            await consumer.stop()
+            await asker.stop()
+
+    async def _until(self, consumer: AIOKafkaConsumer, end: int) -> AsyncIterator[list[ConsumerRecord]]:
+        now_s = asyncio.get_running_loop().time
+        position = await consumer.position(self._partition)
+        moved_at_s = now_s()
+        while position < end:
+            found = await consumer.getmany(
+                self._partition, timeout_ms=int(_POLL_SECONDS * 1000), max_records=_RECORDS_A_POLL_MAX
+            )
+            before, position = position, await consumer.position(self._partition)
+            if position > before:
+                moved_at_s = now_s()
+            elif now_s() - moved_at_s > _SILENCE_SECONDS_MAX:
+                where = f"{self._topic}/{self._partition.partition}"
+                raise Fault(f"{where}: nothing behind {position} within {_SILENCE_SECONDS_MAX} s, the end is {end}")
+            records = found.get(self._partition, [])
+            if records:
+                yield records
+
+    def _where(self, record: ConsumerRecord) -> str:
+        return f"{self._topic}/{self._partition.partition} at offset {record.offset}"
+
+    def _name(self, record: ConsumerRecord) -> Name:
+        name = name_of(record.key, where=self._where(record))
+        if name.partition != self._partition.partition:
+            raise CheckpointBroken(f"{self._where(record)}: a checkpoint of partition {name.partition}")
+        return name
+
+    def _item(self, record: ConsumerRecord) -> checkpoint_pb2.CheckpointItem:
+        return unseal(record.key or b"", record.value or b"", where=self._where(record))
