@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
+from ballast.events.v1 import commands_pb2, custody_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SUBACCOUNTS_MAX, account_id, entity_of, partition_of
 from services.collateral_management.domain import movements
 from services.collateral_management.domain.accounts import gone
+from services.collateral_management.domain.custody import copied
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import cancel
+from services.collateral_management.domain.places import must_stay
 from services.collateral_management.domain.reservations import end_reservation
 from services.collateral_management.domain.state import LIVE, OVERDRAFT
 
@@ -27,6 +29,9 @@ def move_entity(draft: Draft, body: commands_pb2.MoveEntity, sender: commands_pb
     for one in accounts:
         if one.episode:
             return Refused(words.REFUSAL_EPISODE_OPEN, f"account {one.account} is liquidated in episode {one.episode}")
+        refused = _must_stay(draft, one.account)
+        if refused:
+            return refused
     lines = sum(len(draft.lines_of(one.account)) for one in accounts)
     if lines > LINES_MAX:
         return Refused(words.REFUSAL_TOO_LARGE, f"expected at most {LINES_MAX} lines, was {lines}")
@@ -68,6 +73,15 @@ def _unreachable(draft: Draft, body: commands_pb2.MoveEntity, first: journal_pb2
     return None
 
 
+def _must_stay(draft: Draft, account: int) -> Refused | None:
+    """Nobody moves away from the loss of a venue."""
+    for place in draft.custody.places(account):
+        stay = must_stay(draft, account, place.asset)
+        if stay:
+            return Refused(words.REFUSAL_LOCATION_IMPAIRED, f"{stay} units of asset {place.asset} sit at such a venue")
+    return None
+
+
 def _accounts(draft: Draft, entity: int) -> list[journal_pb2.Account]:
     found = (draft.account(entity | sub) for sub in range(draft.state.entity_accounts.get(entity, 0)))
     return [one for one in found if one is not None]
@@ -88,7 +102,8 @@ def call_off(draft: Draft, entity: int) -> None:
     for move in draft.entity_moves:
         if move.entity == entity:
             for one in _accounts(draft, entity):
-                draft.put_account(_changed(one, moving_to=0, restricted=bool(one.episode) or _overdrawn(draft, one)))
+                restricted = bool(one.episode) or one.held or _overdrawn(draft, one)
+                draft.put_account(_changed(one, moving_to=0, restricted=restricted))
             draft.put_entity_move(journal_pb2.EntityMove(entity=entity, is_out=True))
 
 
@@ -107,15 +122,33 @@ def leave(draft: Draft) -> None:
             for one in accounts
             for asset, kind in draft.lines_of(one.account)
         ]
+        terms = [each for one in accounts for each in _take_terms(draft, one.account)]
         for one in accounts:
             draft.put_account(_changed(one, moving_to=move.to_partition + 1, restricted=True, moved_out=True))
         draft.put_entity_move(journal_pb2.EntityMove(entity=move.entity, is_out=True))
         out = movement_pb2.Movement(
             to_partition=move.to_partition, kind=words.MOVEMENT_KIND_ENTITY, account=move.entity,
             to_account=move.into_entity, owner=accounts[0].owner, lines=lines, indices=_indices(draft),
-            accounts=[movement_pb2.MovedAccount(account=one.account, owner=one.owner) for one in accounts],
+            accounts=[
+                movement_pb2.MovedAccount(account=one.account, owner=one.owner, closed=one.closed, held=one.held)
+                for one in accounts
+            ],
+            terms=terms,
         )  # fmt: skip
         movements.send(draft, out)
+
+
+def _take_terms(draft: Draft, account: int) -> list[custody_pb2.CustodyTerms]:
+    """What the account has consented to; nothing is lent or called back under it here any more."""
+    found = []
+    for asset in draft.custody.assets_with_terms(account):
+        terms = draft.custody.terms(account, asset)
+        if terms is not None:
+            found.append(copied(terms))
+            left = copied(terms)
+            left.lent_shares = left.recall_units = 0
+            draft.custody.put_terms(left)
+    return found
 
 
 def _is_alive(draft: Draft, order: journal_pb2.Order) -> bool:
@@ -135,12 +168,18 @@ def enter(draft: Draft, one: movement_pb2.Movement) -> None:
     """Takes an entity in under new ids, and says to where it came from what they are."""
     ids = _new_ids(draft, one)
     overdrawn = {each.account for each in one.lines if each.kind == OVERDRAFT}
-    for old, new in ids.items():
+    for old in one.accounts:
+        new = ids[old.account]
         draft.put_account(
             journal_pb2.Account(
-                account=new, entity=entity_of(new), owner=one.owner, restricted=old in overdrawn, moved_from=old
+                account=new, entity=entity_of(new), owner=one.owner, moved_from=old.account, closed=old.closed,
+                held=old.held, restricted=old.held or old.account in overdrawn,
             )
-        )
+        )  # fmt: skip
+    for terms in one.terms:
+        here = copied(terms)
+        here.account = ids[terms.account]
+        draft.custody.put_terms(here)
     away = movements.in_transit(draft, one.from_partition)
     for each in one.lines:
         draft.move(debit=away, credit=ids[each.account], asset=each.asset, kind=each.kind, units=each.units)

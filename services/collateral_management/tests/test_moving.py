@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ballast.types.v1 import custody_pb2 as custody
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, account_id, partition_of
 from libs.common.units import INDEX_ONE
@@ -267,3 +268,34 @@ def test_shares_keep_their_pool_balanced_wherever_they_are_repaid(town: Town) ->
     pools = [one.balance(house(SystemAccount.POOL, one.partition, USD), USD) for one in town.stories]
     assert pools == [600 * DOLLAR, 0, 408 * DOLLAR]
     assert ETH not in town[2].state.pools
+
+
+def test_consent_and_what_is_lent_under_it_go_along(town: Town) -> None:
+    story = town[0]
+    account = story.account(usd=100)
+    terms = {
+        "account": account, "asset": USD, "mode": custody.CUSTODY_MODE_LENDABLE, "cap_units": 60 * DOLLAR,
+        "document_hash": b"\x07" * 32, "consented_at_ns": story.now_ns,
+    }  # fmt: skip
+    assert not story.do("set_custody_terms", **terms).refusal
+    assert not story.do("sweep_lendable", account=account, asset=USD).refusal
+    held = story.do("restrict_account", account=account, restricted=True, reason="asked by its bank")
+    assert not held.refusal, held.detail
+    town.do("move_entity", account=account, to_partition=1)
+    town.relay()
+    new = new_id(town, account)
+    there = town[1].state.custody.terms[new][USD]
+    assert (there.cap_units, there.lent_shares) == (60 * DOLLAR, 60 * DOLLAR)
+    assert story.state.custody.terms[account][USD].lent_shares == 0
+    assert (town[1].state.accounts[new].held, town[1].state.accounts[new].restricted) == (True, True)
+
+
+def test_nobody_moves_away_from_the_loss_of_a_venue(town: Town) -> None:
+    story = town[0]
+    account = story.account(usd=1_000)
+    story.trade(account, SELL, 1, 1_500_000)
+    story.do("move_location", account=account, asset=USD, venue=1, units=100 * DOLLAR)
+    impaired = story.do("impair_venue", venue=1, haircut_ppm=500_000, reason="it halted payouts")
+    assert not impaired.refusal, impaired.detail
+    refused = town.do("move_entity", account=account, to_partition=1)
+    assert refused.refusal == words.REFUSAL_LOCATION_IMPAIRED
