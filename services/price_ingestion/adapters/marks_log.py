@@ -20,7 +20,7 @@ from services.price_ingestion.app.ports import Appended, Resumed, Volatilities
 from services.price_ingestion.domain.guard import Mark
 from services.price_ingestion.domain.marks import MarkRow
 from services.price_ingestion.domain.surfaces import SurfaceRow
-from services.price_ingestion.domain.volatility import Profiles, ProfileState, Sample
+from services.price_ingestion.domain.volatility import Close, Closes, Profiles, ProfileState, Sample
 
 SILENCE_SECONDS = 5.0  # a log whose owner beats four times a second has lost it after so long
 _NO_SNAPSHOT = -1
@@ -45,7 +45,8 @@ class MarksFold:
             self.rows.update((row.instrument, row) for row in rows)
             self.run_time_ns, self.sequence = UnixNs(frame.run_time_ns), frame.sequence
             if body.snapshot:
-                self._profiles.restore(profiles_of(body), rows)
+                states, closes = profiles_of(body), closes_of(body)
+                self._profiles.restore(states, rows, closes=closes, at_ns=self.run_time_ns)
             else:
                 self._profiles.take(rows, now_ns=self.run_time_ns)
         if body.snapshot:
@@ -62,6 +63,7 @@ class MarksFold:
             run_time_ns=self.run_time_ns,
             sequence=self.sequence,
             profiles=self._profiles.states,
+            closes=self._profiles.closes,
             surfaces=tuple(self.surfaces.values()),
         )
 
@@ -151,6 +153,12 @@ def body_of(
         initial_volatility=[level.initial for level in volatilities.levels],
         maintenance_volatility=[level.maintenance for level in volatilities.levels],
         volatility_profile=[_profile(asset, state) for asset, state in volatilities.states.items()],
+        price_history=[
+            market_pb2.PriceHistory(
+                asset=asset, closed_at_ns=[one.at_ns for one in closes], price=[one.price for one in closes]
+            )
+            for asset, closes in volatilities.closes.items()
+        ],
     )
 
 
@@ -187,6 +195,16 @@ def _profile(asset: AssetId, state: ProfileState) -> market_pb2.VolatilityProfil
         low_until_ns=[until for until, _ in state.lows],
         low_level=[level for _, level in state.lows],
     )
+
+
+def closes_of(body: market_pb2.MarksBody) -> Closes:
+    """The hourly closes of a frame. Raises ValueError when their columns differ in length."""
+    return {
+        AssetId(one.asset): tuple(
+            Close(UnixNs(at_ns), price) for at_ns, price in zip(one.closed_at_ns, one.price, strict=True)
+        )
+        for one in body.price_history
+    }
 
 
 def profiles_of(body: market_pb2.MarksBody) -> dict[AssetId, ProfileState]:

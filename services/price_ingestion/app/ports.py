@@ -12,7 +12,7 @@ from services.price_ingestion.domain.guard import Quote
 from services.price_ingestion.domain.marks import MarkRow, Priced
 from services.price_ingestion.domain.pacing_words import HoldReason, Overdue
 from services.price_ingestion.domain.surfaces import SurfaceQuote, SurfaceRow
-from services.price_ingestion.domain.volatility import Level, ProfileState
+from services.price_ingestion.domain.volatility import Closes, Level, ProfileState
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,16 @@ class Resumed:
     run_time_ns: UnixNs
     sequence: int
     profiles: Mapping[AssetId, ProfileState] = field(default_factory=dict)
+    closes: Closes = field(default_factory=dict)
     surfaces: tuple[SurfaceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Volatilities:
-    """What a frame says of volatilities: the levels it moves; in a snapshot all, with the states of the profiles."""
+    """What a frame says of volatilities: levels and closes it adds; in a snapshot all, with the profiles' states."""
 
     levels: tuple[Level, ...] = ()
+    closes: Closes = field(default_factory=dict)
     states: Mapping[AssetId, ProfileState] = field(default_factory=dict)
 
 

@@ -89,7 +89,8 @@ class Replay:
         self._since_snapshot = self._cadence.snapshot_every_frames  # a new owner begins with a snapshot
         if resumed is not None:
             self._book.restore(resumed.rows, at_ns=resumed.run_time_ns)
-            self._profiles.restore(resumed.profiles, resumed.rows)
+            at_ns, closes = resumed.run_time_ns, resumed.closes
+            self._profiles.restore(resumed.profiles, resumed.rows, closes=closes, at_ns=at_ns)
             self._surfaces.restore(resumed.surfaces, resumed.rows)
             self._at = FramePublished(resumed.sequence, resumed.run_time_ns)
             self.tell(self._at)
@@ -122,9 +123,10 @@ class Replay:
         is_snapshot = self._since_snapshot >= self._cadence.snapshot_every_frames or not priced.changed
         rows = (*self._book.rows(), *self._surfaces.rows()) if is_snapshot else (*priced.changed, *shifted.marks)
         moved = self._profiles.take(rows, now_ns=step.run_time_ns)
-        volatilities = Volatilities(moved)
+        profiles = self._profiles
+        volatilities = Volatilities(moved, profiles.closed)
         if is_snapshot:
-            volatilities = Volatilities(self._profiles.levels(), self._profiles.states)
+            volatilities = Volatilities(profiles.levels(), profiles.closes, profiles.states)
         sent_ns = self._wall_ns()
         appended = await log.append(
             run_time_ns=step.run_time_ns,

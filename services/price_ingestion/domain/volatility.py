@@ -14,6 +14,7 @@ from services.price_ingestion.domain.marks import MarkRow
 
 HOUR_NS = 3_600 * SECOND_NS
 LEVEL_STEP = 5_000  # published levels move by half points: a level that moved with every mark would say nothing more
+CLOSES_MAX = 500  # hours of an asset
 _DUST = 0.001  # 10^-6: 1.1 times a million is a little more than that in floats
 
 
@@ -69,13 +70,24 @@ class Level:
     maintenance: Ppm
 
 
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Price of an asset at the end of an hour of run time, USD."""
+
+    at_ns: UnixNs
+    price: float
+
+
+Closes = dict[AssetId, tuple[Close, ...]]
+
+
 class Profiles:
-    """The profile of every asset that has one, moved by frames of marks.
+    """The profile of every asset that has one, and hourly closes of all, moved by frames of marks.
 
     Whoever takes the same frames comes to the same state, so a new owner goes on from the log.
     """
 
-    __slots__ = ("_levels", "_prices", "_profiles", "_sigma", "_spot", "states")
+    __slots__ = ("_at_ns", "_levels", "_prices", "_profiles", "_sigma", "_spot", "closed", "closes", "states")
 
     def __init__(self, parameters: Parameters) -> None:
         margin = parameters.margin
@@ -84,23 +96,37 @@ class Profiles:
         self._spot: dict[InstrumentId, tuple[AssetId, float]] = {}
         for asset in parameters.assets:
             spot = None if asset.price_instrument is None else parameters.instrument(asset.price_instrument)
-            if spot is not None and asset.id in self._sigma:
+            if spot is not None:
                 self._spot[spot.id] = asset.id, 10.0**spot.price_exponent
         self._prices: dict[AssetId, float] = {}
         self._levels: dict[AssetId, Level] = {}
+        self._at_ns = UnixNs(0)
         self.states: dict[AssetId, ProfileState] = {}
+        self.closes: Closes = {}
+        self.closed: Closes = {}  # those that the last frame added
 
-    def restore(self, states: Mapping[AssetId, ProfileState], rows: Iterable[MarkRow]) -> None:
-        """Takes over states as a snapshot has them, with its rows; an asset without a profile is left out."""
+    def restore(
+        self,
+        states: Mapping[AssetId, ProfileState],
+        rows: Iterable[MarkRow],
+        *,
+        closes: Closes,
+        at_ns: UnixNs,
+    ) -> None:
+        """Takes over states and closes as a snapshot has them, with its rows; without a profile there is no state."""
         self._hear(rows)
+        self.closes, self.closed, self._at_ns = dict(closes), {}, at_ns
         self.states = {asset: state for asset, state in states.items() if asset in self._sigma}
         self._levels = {asset: state.level(asset) for asset, state in self.states.items()}
 
     def take(self, rows: Iterable[MarkRow], *, now_ns: UnixNs) -> tuple[Level, ...]:
         """The levels that a frame moves; a mark that new risk may not be taken on moves none."""
+        self._close(now_ns)
         self._hear(rows)
         moved: list[Level] = []
         for asset, price in self._prices.items():
+            if asset not in self._sigma:
+                continue
             state, profile = self.states.get(asset), self._profiles[asset]
             if state is None:
                 state = begin(profile, sigma=self._sigma[asset], price=price, now_ns=now_ns)
@@ -121,6 +147,16 @@ class Profiles:
                     self._prices[asset] = row.mark.mark_price * unit
                 else:
                     self._prices.pop(asset, None)
+
+    def _close(self, now_ns: UnixNs) -> None:
+        """Closes the hour that has ended since the last frame, at the prices in force until now."""
+        self.closed = {}
+        ended_ns = UnixNs(now_ns // HOUR_NS * HOUR_NS)
+        if self._at_ns and ended_ns > self._at_ns and now_ns - self._at_ns <= HOUR_NS:
+            for asset, price in self._prices.items():
+                self.closed[asset] = (Close(ended_ns, price),)
+                self.closes[asset] = (*self.closes.get(asset, ()), Close(ended_ns, price))[-CLOSES_MAX:]
+        self._at_ns = now_ns
 
     def levels(self) -> tuple[Level, ...]:
         """Every level in force."""

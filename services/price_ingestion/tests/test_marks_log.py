@@ -10,7 +10,7 @@ from libs.common.config import load_parameters
 from libs.common.ids import InstrumentId
 from libs.common.units import UnixNs
 from libs.common.validity import ValidityClass
-from services.price_ingestion.adapters.marks_log import MarksFold, body_of, profiles_of, rows_of
+from services.price_ingestion.adapters.marks_log import MarksFold, body_of, closes_of, profiles_of, rows_of
 from services.price_ingestion.app.ports import Volatilities
 from services.price_ingestion.domain.guard import Mark
 from services.price_ingestion.domain.marks import MarkRow
@@ -71,13 +71,15 @@ def test_profiles_survive_the_trip_and_a_fold_goes_on_from_the_last_snapshot() -
         price = 10_400_00 + 40_000 * (sequence % 7)
         row = MarkRow(InstrumentId(1), Mark(price, price, 0, ValidityClass.VALID), price)
         now_ns, is_snapshot = UnixNs(sequence * 3_600 * 10**9), sequence % 10 == 1
-        said = Volatilities(live.take((row,), now_ns=now_ns))
+        said = Volatilities(live.take((row,), now_ns=now_ns), live.closed)
         if is_snapshot:
-            said = Volatilities(live.levels(), live.states)
+            said = Volatilities(live.levels(), live.closes, live.states)
         one = frame(sequence, row, is_snapshot=is_snapshot, run_time_ns=now_ns, volatilities=said)
         if is_snapshot:
-            assert profiles_of(market_pb2.MarksBody.FromString(one.body)) == live.states
+            body = market_pb2.MarksBody.FromString(one.body)
+            assert (profiles_of(body), closes_of(body)) == (live.states, live.closes)
         if sequence > 10:  # a fold that begins at a snapshot
             fold.apply(one)
     assert fold.resumed is not None
     assert fold.resumed.profiles == live.states
+    assert fold.resumed.closes == live.closes

@@ -220,9 +220,22 @@ def test_i8_who_goes_on_from_a_snapshot_comes_to_the_same_state(
         now += seconds * 10**9
         whole.take(rows(price), now_ns=UnixNs(now))
         if number == cut:
-            later.restore(whole.states, rows(price))
+            later.restore(whole.states, rows(price), closes=whole.closes, at_ns=UnixNs(now))
         elif number > cut:
             later.take(rows(price), now_ns=UnixNs(now))
     assert later.states == whole.states
+    assert later.closes == whole.closes
     assert set(later.levels()) == set(whole.levels())
     assert all(one.initial % LEVEL_STEP == 0 and one.maintenance <= one.initial for one in whole.levels())
+
+
+def test_every_hour_closes_at_the_last_price_before_its_end_and_a_gap_closes_nothing() -> None:
+    profiles = Profiles(PARAMETERS)
+    for minute, price in ((30, 1_500_000), (59, 1_510_000), (61, 1_600_000), (110, 1_610_000), (120, 1_620_000)):
+        profiles.take(rows(price), now_ns=UnixNs(minute * 60 * 10**9))
+    seen = [(one.at_ns // HOUR_NS, round(one.price / profiles.closes[BTC][0].price, 4)) for one in profiles.closes[BTC]]
+    assert seen == [(1, 1.0), (2, 1.0662)]
+    assert profiles.closed[BTC][0].at_ns == 2 * HOUR_NS
+    profiles.take(rows(1_000_000), now_ns=UnixNs(400 * 60 * 10**9))  # the clock jumped
+    assert not profiles.closed
+    assert len(profiles.closes[BTC]) == 2
