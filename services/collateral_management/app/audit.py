@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ballast.events.v1 import journal_pb2
@@ -82,14 +82,15 @@ class Audit:
         """Takes an accepted frame; `book` has it already. What history paid was told when it was paid."""
         sums: defaultdict[tuple[int, int], int] = defaultdict(int)
         for outcome in body.outcomes:
-            of_pools = False
+            of_pools: list[journal_pb2.Posting | journal_pb2.PoolIndex] = []
             for effect in outcome.effects:
                 match effect.WhichOneof("effect"):
                     case "posting":
                         one = effect.posting
                         sums[one.asset, one.kind] += one.delta
                         self._emptied.pop(one.account, None)
-                        of_pools |= system_kind(one.account) is SystemAccount.POOL
+                        if system_kind(one.account) is SystemAccount.POOL:
+                            of_pools.append(one)
                     case "order":
                         self._order(sequence, outcome.command, effect.order)
                     case "reservation":
@@ -97,11 +98,11 @@ class Audit:
                     case "episode":
                         self._episode(sequence, effect.episode)
                     case "pool_index":
-                        of_pools = True
+                        of_pools.append(effect.pool_index)
                     case "waterfall":
                         self._waterfall(sequence, effect.waterfall, is_history)
             if of_pools:
-                self._pools(sequence, outcome)
+                self._pools(sequence, outcome.command, of_pools)
         for account, episode in self._emptied.items():
             if left := book.lines_of(account):
                 self._say("I6", sequence, f"episode {episode} closed as emptied with {len(left)} lines")
@@ -113,28 +114,26 @@ class Audit:
     def _say(self, number: str, sequence: int, detail: str) -> None:
         self._found(number, f"partition {self._partition}, sequence {sequence}: {detail}")
 
-    def _pools(self, sequence: int, outcome: journal_pb2.Outcome) -> None:
+    def _pools(self, sequence: int, command: str, moved: Sequence[journal_pb2.Posting | journal_pb2.PoolIndex]) -> None:
         before: dict[int, tuple[int, int]] = {}  # by asset: left over with the tick's interest, loss
-        for effect in outcome.effects:
-            if effect.HasField("pool_index"):
-                asset = effect.pool_index.asset
-                shard = self._shards[asset]
-                left, loss = before.setdefault(asset, (shard.left_over_15, shard.lines[_LOSS]))
-                before[asset] = (left + self._tick(sequence, shard, effect.pool_index, loss), loss)
-            elif effect.HasField("posting") and system_kind(effect.posting.account) is SystemAccount.POOL:
-                one = effect.posting
-                if system_index(one.account) == one.asset and one.kind in _OF_POOLS:
-                    shard = self._shards[one.asset]
-                    before.setdefault(one.asset, (shard.left_over_15, shard.lines[_LOSS]))
-                    shard.lines[one.kind] = one.balance
+        for one in moved:
+            asset = one.asset
+            shard = self._shards[asset]
+            if isinstance(one, journal_pb2.PoolIndex):
+                left, loss = before.get(asset) or (shard.left_over_15, shard.lines[_LOSS])
+                before[asset] = (left + self._tick(sequence, shard, one, loss), loss)
+            elif one.kind in _OF_POOLS and system_index(one.account) == asset:
+                if asset not in before:
+                    before[asset] = (shard.left_over_15, shard.lines[_LOSS])
+                shard.lines[one.kind] = one.balance
         for asset, (least_15, loss) in before.items():
             shard = self._shards[asset]
             gained = shard.left_over_15 - least_15
-            if outcome.command == "set_index":  # a loss leaves its line as the supply index takes it
+            if command == "set_index":  # a loss leaves its line as the supply index takes it
                 gained += (loss - shard.lines[_LOSS]) * INDEX_ONE
             if gained < 0 or shard.lines[_CASH] < 0:
                 idle = shard.lines[_CASH]
-                self._say("I2", sequence, f"{outcome.command} takes {-gained} from pool {asset}, {idle} are idle")
+                self._say("I2", sequence, f"{command} takes {-gained} from pool {asset}, {idle} are idle")
 
     def _tick(self, sequence: int, shard: _Shard, moved: journal_pb2.PoolIndex, loss: int) -> int:
         """What borrowers paid beyond what lenders got."""

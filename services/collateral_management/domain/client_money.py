@@ -12,7 +12,8 @@ def keep(draft: Draft) -> None:
     guards.note_outage(draft)
     for asset in draft.pools_moved:
         consent.serve_recalls(draft, asset)
-    for account in dict.fromkeys((*draft.accounts_moved, *draft.custody.placed)):
+    placed = draft.custody.placed
+    for account in dict.fromkeys((*draft.clients_moved, *placed)) if placed else draft.clients_moved:
         if system_kind(account) is None:
             if draft.custody.has_places(account):
                 places.keep_within(draft, account)

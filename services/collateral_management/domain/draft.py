@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import invariant
-from libs.common.ids import SystemAccount, serial_id, system_account, system_kind
+from libs.common.ids import SystemAccount, serial_id, system_account, system_index, system_kind
 from libs.common.parameters import Parameters
 from libs.common.units import INDEX_ONE, INT63
 from services.collateral_management.domain.custody import DraftedCustody
 from services.collateral_management.domain.state import CASH, DEBT, LOSS, LOTS, QUOTA, SERIAL_MASK, SUPPLY, Line, State
 
 POSTING_BYTES_MAX = 64
+_ENTITY = 0xFFFFFFFF << 16  # bits of an account id that are none of a house account's
+_NOTHING = (0, 0)
+_POOL_UNITS = frozenset((CASH, LOSS, QUOTA))  # what other shards hold of it counts as if it were here
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,18 @@ class Draft:
     def __init__(self, state: State, context: Context) -> None:
         self.state = state
         self.context = context
+        self._held = state.held
         self.effects: list[journal_pb2.Effect] = []
         self.custody = DraftedCustody(state.custody, self.effects)
         self._postings = 0  # of the effects
         self._lines: dict[Line, tuple[int, int]] = {}
-        self._sums: dict[tuple[int, int], int] = {}  # (asset, kind) -> sum of what was posted
+        self._sums: dict[tuple[int, int], int] = {}  # (asset, kind) -> sum of what was posted one by one
         self._of_account: dict[int, set[tuple[int, int]]] = {}  # (asset, kind) that this command has moved
         self._orders: dict[int, journal_pb2.Order] = {}
         self._accounts: dict[int, journal_pb2.Account] = {}
         self._episodes: dict[int, journal_pb2.Episode] = {}
-        self._pools: set[int] = set()  # assets whose pool this command has moved
+        self._pools: dict[int, dict[int, int]] = {}  # asset -> change of its pool's lines, by kind
+        self.clients_moved: list[int] = []  # accounts of clients with a line that this command has moved, in order
         self._serials = 0
         self._marks: dict[int, journal_pb2.TransitMark] = {}
         self._moves: dict[int, journal_pb2.EntityMove] = {}
@@ -71,8 +76,8 @@ class Draft:
 
     def balance(self, account: int, asset: int, kind: int) -> int:
         """Balance of a line as this command has left it."""
-        drafted = self._lines.get((account, asset, kind))
-        return drafted[0] if drafted is not None else self.state.line(account, asset, kind)[0]
+        found = self._lines.get((account, asset, kind)) or self._held(account, asset, kind)
+        return found[0] if found is not None else 0
 
     def lines_of(self, account: int) -> list[tuple[int, int]]:
         """(asset, kind) of the account's lines that are not zero as this command has left them, sorted."""
@@ -111,7 +116,7 @@ class Draft:
 
     @property
     def cash_touched(self) -> list[tuple[int, int]]:
-        """(account, asset) whose cash this command has moved, in order."""
+        """(account, asset) of clients whose cash this command has moved, in order."""
         return list(self._touched)
 
     @property
@@ -150,34 +155,43 @@ class Draft:
 
     def post(self, account: int, asset: int, kind: ledger_pb2.LineKind, delta: int) -> None:
         """Moves a line. Raises OverflowError beyond 63 bits: the command is refused, nothing is applied."""
-        if not delta:
-            return
+        if delta:
+            what = (asset, kind)
+            self._sums[what] = self._sums.get(what, 0) + delta
+            self._post(account, asset, kind, delta)
+
+    def move(self, *, debit: int, credit: int, asset: int, kind: ledger_pb2.LineKind, units: int) -> None:
+        """Takes units from one account's line and gives them to another's."""
+        if units:
+            self._post(debit, asset, kind, -units)
+            self._post(credit, asset, kind, units)
+
+    def _post(self, account: int, asset: int, kind: ledger_pb2.LineKind, delta: int) -> None:
         line: Line = (account, asset, kind)
-        held, version = self._lines.get(line) or self.state.line(account, asset, kind)
+        held, version = self._lines.get(line) or self._held(account, asset, kind) or _NOTHING
         balance = held + delta
         if not -INT63 < balance < INT63:
             raise OverflowError(f"line {line} would hold {balance}")
         self._lines[line] = (balance, version + 1)
-        what = (asset, kind)
-        self._sums[what] = self._sums.get(what, 0) + delta
+        is_client = account & _ENTITY
         if (lines := self._of_account.get(account)) is None:
             lines = self._of_account[account] = set()
-        lines.add(what)
-        if kind == CASH:
-            self._touched[account, asset] = None
-        if system_kind(account) is SystemAccount.POOL:
-            self._pools.add(asset)
+            if is_client:
+                self.clients_moved.append(account)
+        lines.add((asset, kind))
+        if is_client:
+            if kind == CASH:
+                self._touched[account, asset] = None
+        elif system_kind(account) is SystemAccount.POOL:
+            moved = self._pools.setdefault(asset, {})
+            if system_index(account) == asset:
+                moved[kind] = moved.get(kind, 0) + delta
         effect = journal_pb2.Effect()
         posting = effect.posting  # filled where it stands: a posting of its own would be copied
         posting.account, posting.asset, posting.kind = account, asset, kind
         posting.delta, posting.balance, posting.version = delta, balance, version + 1
         self.effects.append(effect)
         self._postings += 1
-
-    def move(self, *, debit: int, credit: int, asset: int, kind: ledger_pb2.LineKind, units: int) -> None:
-        """Takes units from one account's line and gives them to another's."""
-        self.post(debit, asset, kind, -units)
-        self.post(credit, asset, kind, units)
 
     def put_account(self, one: journal_pb2.Account) -> None:
         """Replaces an account's attributes."""
@@ -236,15 +250,21 @@ class Draft:
 
     def _check_pool(self, asset: int) -> None:
         """What a pool holds beyond its lenders' claims, exact in 10^-15 units, may only grow, by roundings."""
-        pool = system_account(SystemAccount.POOL, partition=self.state.partition, index=asset)
-        borrow_index, supply_index = self.state.borrow_index(asset), self.state.supply_index(asset)
+        moved = self._pools[asset]
         gained = 0
-        units = (CASH, LOSS, QUOTA)  # what other shards hold of it counts as if it were here
-        for kind, worth in (*((one, INDEX_ONE) for one in units), (DEBT, -borrow_index), (SUPPLY, supply_index)):
-            gained += (self.balance(pool, asset, kind) - self.state.line(pool, asset, kind)[0]) * worth
-        invariant(gained >= 0, "I2", f"pool {asset} loses {-gained} of 10^-15 units")
+        for kind, change in moved.items():
+            if kind == DEBT:
+                gained -= change * self.state.borrow_index(asset)
+            elif kind == SUPPLY:
+                gained += change * self.state.supply_index(asset)
+            elif kind in _POOL_UNITS:
+                gained += change * INDEX_ONE
+        if gained < 0:
+            invariant(False, "I2", f"pool {asset} loses {-gained} of 10^-15 units")
+        pool = system_account(SystemAccount.POOL, partition=self.state.partition, index=asset)
         idle = self.balance(pool, asset, CASH)
-        invariant(idle >= 0, "I2", f"pool {asset} is left with {idle} units idle")
+        if idle < 0:
+            invariant(False, "I2", f"pool {asset} is left with {idle} units idle")
 
 
 def apply_all(state: State, effects: Iterable[journal_pb2.Effect]) -> None:

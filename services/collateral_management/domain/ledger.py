@@ -9,7 +9,7 @@ from typing import Any
 from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.errors import InvariantBroken
-from libs.common.ids import partition_of, system_kind
+from libs.common.ids import partition_of
 from libs.common.units import mul_div_down
 from services.collateral_management.domain import (
     accounts,
@@ -133,11 +133,9 @@ def _decide(
                 conversions.convert_what_came_late(draft)
                 conversions.keep_cuts(draft)
                 for account, asset in draft.cash_touched:
-                    if system_kind(account) is None:
-                        money.straighten(draft, account, asset)
-                for account in draft.accounts_moved:
-                    if system_kind(account) is None:
-                        orders.cancel_what_no_longer_reduces(draft, account)
+                    money.straighten(draft, account, asset)
+                for account in draft.clients_moved:
+                    orders.cancel_what_no_longer_reduces(draft, account)
                 standing.reopen_what_is_used(draft)
                 client_money.keep(draft)
                 moving.leave(draft)
@@ -163,11 +161,12 @@ def _may_send(state: State, command: commands_pb2.Command, name: str) -> Refused
     if name not in HANDLERS:
         return Refused(words.REFUSAL_UNKNOWN_COMMAND, "no body, or one this build does not know")
     principal = command.principal
-    sender = ROLES.get(principal.role, "")
-    if principal.role == words.ROLE_SERVICE and principal.id not in ROLES.values():
+    role = principal.role
+    sender = ROLES.get(role, "")
+    if role == words.ROLE_SERVICE and principal.id not in ROLES.values():
         sender = principal.id
     if sender not in HANDLERS[name][1]:
-        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{principal.id} may not send {name} in role {principal.role}")
+        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{principal.id} may not send {name} in role {role}")
     account = getattr(getattr(command, name), "account", 0)
     if account and partition_of(account) != state.partition:
         return Refused(words.REFUSAL_WRONG_PARTITION, f"account {account} lives in partition {partition_of(account)}")
@@ -279,23 +278,23 @@ def _again(known: Remembered, digest: bytes) -> _Early:
 
 def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> None:
     """Keeps what a repetition of the command must get."""
-    known = Remembered(outcome.request_hash, outcome.refusal, outcome.detail, outcome.subject)
+    rules, sender, key = context.parameters.ledger, outcome.principal.id, outcome.WhichOneof("key")
     if outcome.principal.role == words.ROLE_CLIENT:
-        window = mul_div_down(context.now_ns, 1, context.parameters.ledger.command_window_ns)
-        last, count = state.windows.get(outcome.principal.id, (window, 0))
-        state.windows[outcome.principal.id] = (window, count + 1 if last == window else 1)
-    match outcome.WhichOneof("key"):
-        case "session":
-            keep = context.parameters.ledger.session_outcomes
-            session, n = outcome.session.session, outcome.session.n
-            state.remember_session(outcome.principal.id, session, n, known, keep=keep)
-        case "client":
-            oldest_ns = context.now_ns - context.parameters.ledger.key_horizon_ns
-            one = RememberedKey(outcome.client.issued_at_ns, known)
-            state.remember_key(outcome.principal.id, outcome.client.key, one, oldest_ns=oldest_ns)
-        case "fact":
-            if not outcome.refusal:
-                state.streams[outcome.fact.stream] = outcome.fact.sequence
+        window = mul_div_down(context.now_ns, 1, rules.command_window_ns)
+        last, count = state.windows.get(sender, (window, 0))
+        state.windows[sender] = (window, count + 1 if last == window else 1)
+    if key == "fact":
+        if not outcome.refusal:
+            state.streams[outcome.fact.stream] = outcome.fact.sequence
+        return
+    known = Remembered(outcome.request_hash, outcome.refusal, outcome.detail, outcome.subject)
+    if key == "session":
+        session = outcome.session
+        state.remember_session(sender, session.session, session.n, known, keep=rules.session_outcomes)
+    elif key == "client":
+        one = RememberedKey(outcome.client.issued_at_ns, known)
+        oldest_ns = context.now_ns - rules.key_horizon_ns
+        state.remember_key(sender, outcome.client.key, one, oldest_ns=oldest_ns)
 
 
 FORGOTTEN = frozenset(

@@ -71,7 +71,7 @@ def restrict_account(draft: Draft, body: lifecycle_pb2.RestrictAccount, _: comma
 
 def reopen_what_is_used(draft: Draft) -> None:
     """Opens closed accounts that a fact has reached: a fact is never refused."""
-    for account in draft.accounts_moved:
+    for account in draft.clients_moved:
         one = draft.account(account)
         if one is not None and one.closed and draft.lines_of(account):
             _put(draft, one, closed=False)

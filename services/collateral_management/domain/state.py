@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from ballast.events.v1 import journal_pb2, movement_pb2
@@ -110,6 +110,11 @@ class State(Memory):
     def fingerprint(self) -> bytes:
         """Fingerprint of the state, 16 bytes: the frame's that brings it here."""
         return self._fingerprint.digest
+
+    @property
+    def held(self) -> Callable[[int, int, int], tuple[int, int] | None]:
+        """`line`, but None for a line that was never posted to."""
+        return self._lines.get
 
     def line(self, account: int, asset: int, kind: int) -> tuple[int, int]:
         """Balance and version of a line."""
