@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
 
 from ballast.events.v1 import journal_pb2
+from bench.pipeline.checkpoint import Checkpoint
 from bench.pipeline.town import Effect, Shard
 from libs.common.book import Fingerprint
-from libs.common.chain import ChainWriter
+from libs.common.chain import AcceptedFrame, ChainWriter
 from libs.common.codec import headers
 from libs.common.ids import system_kind
 from libs.common.topics import JOURNAL
@@ -30,6 +32,8 @@ class Journal:
         self.run_time_ns = run_time_ns
         self.bytes = 0
         self._keeps = keeps
+        self._last: asyncio.Future[AcceptedFrame] | None = None
+        self._checkpoint = Checkpoint(bootstrap, shard.partition)
         self._whole = Fingerprint()
         self._rest = 0  # of what is not remembered
         self._writer = ChainWriter(
@@ -44,12 +48,14 @@ class Journal:
 
     async def start(self) -> None:
         """Claims the partition."""
+        await self._checkpoint.start()
         await self._writer.take_over(lambda frame: None)
 
     async def stop(self) -> None:
         """Returns when everything is on the log and closed."""
         await self._writer.drain()
         await self._writer.close()
+        await self._checkpoint.stop()
 
     async def open_everyone(self) -> None:
         """The openings of all accounts."""
@@ -57,6 +63,7 @@ class Journal:
             kept = self._whole
             if not self._keeps:
                 kept = Fingerprint()
+                await self._checkpoint.accounts(effects)
                 for effect in effects:
                     account = effect.posting.account
                     (self._whole if account and system_kind(account) is not None else kept).apply(effect)
@@ -66,6 +73,8 @@ class Journal:
                 for effect in effects:
                     kept.apply(effect)
             await self._append([journal_pb2.Outcome(command="open_account", effects=effects)])
+        if not self._keeps and self._last is not None:
+            await self._checkpoint.finish(self.shard, await self._last, fingerprint=self._digest())
 
     async def append(self, outcomes: Sequence[journal_pb2.Outcome]) -> None:
         """One frame of outcomes."""
@@ -74,11 +83,13 @@ class Journal:
                 self._whole.apply(effect)
         await self._append(outcomes)
 
+    def _digest(self) -> bytes:
+        return ((int.from_bytes(self._whole.digest, "big") + self._rest) & _MASK).to_bytes(16, "big")
+
     async def _append(self, outcomes: Sequence[journal_pb2.Outcome]) -> None:
-        digest = (int.from_bytes(self._whole.digest, "big") + self._rest) & _MASK
-        body = journal_pb2.JournalBody(outcomes=outcomes, fingerprint=digest.to_bytes(16, "big")).SerializeToString()
+        body = journal_pb2.JournalBody(outcomes=outcomes, fingerprint=self._digest()).SerializeToString()
         self.bytes += len(body)
-        await self._writer.append(
+        self._last = await self._writer.append(
             body, input_offset=-1, input_index=0, run_time_ns=self.run_time_ns, control_sequence=1,
             headers=dict(headers(wall_ns=time.time_ns())),
         )  # fmt: skip

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from libs.common.chain import AcceptedFrame, ChainFollower, ChainRule, LogReading
+from libs.common.chain import AcceptedFrame, ChainFollower, ChainHead, ChainRule, LogReading
 from libs.common.codec import stamp
+from libs.common.errors import Fault, InvariantBroken, invariant
 from libs.common.service import Condition
 from libs.common.topics import JOURNAL
 from libs.common.watch import Watch
+from services.risk_evaluation.adapters.checkpoints import read_checkpoint
 from services.risk_evaluation.app.ports import Readings
 from services.risk_evaluation.app.risk import Risk
 
@@ -31,6 +33,7 @@ class _Feed:
         self.rule = ChainRule()
         self.reading = reading
         self.settled = asyncio.Event()  # loaded, or revoked before
+        self.last: AcceptedFrame | None = None
         self.is_revoked = False
 
 
@@ -65,6 +68,7 @@ class JournalFeed:
         self._caught_up = caught_up
         self._readings = readings
         self._feeds: dict[int, _Feed] = {}
+        self._heads: dict[int, ChainHead] = {}  # where books stand that were revoked
 
     async def on_assigned(self, partitions: set[int]) -> None:
         """Starts loading what is new; the callback itself reads nothing."""
@@ -103,6 +107,7 @@ class JournalFeed:
         feed.reading.judged(outcome, is_history=False)
         if isinstance(outcome, AcceptedFrame):
             self._risk.take_journal(partition, outcome)
+            feed.last = outcome
             if written_ns:
                 self._readings.journal_lag(partition, max(0.0, (time.time_ns() - written_ns) / 1e9))
 
@@ -115,33 +120,77 @@ class JournalFeed:
 
     def _drop(self, partition: int) -> None:
         feed = self._feeds.pop(partition)
+        if feed.last is not None:
+            self._heads[partition] = ChainHead.of(feed.last, input_topic_id=feed.rule.input_topic_id)
         feed.is_revoked = True
         feed.settled.set()
         self._risk.freeze(partition)
 
     async def _load(self, partition: int, feed: _Feed) -> None:
+        head = self._heads.get(partition) or await self._checkpoint(partition)
+        try:
+            await self._follow(partition, feed, head)
+        except InvariantBroken as error:
+            if not self._risk.partition(partition).fold.exact_from:
+                raise
+            # A view of the journal was wrong; the journal is the truth.
+            _LOG.error("checkpoint differs from the journal", extra={"partition": partition, "error": str(error)})
+            self._risk.begin_anew(partition)
+            await self._follow(partition, feed, None)
+        feed.settled.set()
+        self._show()
+
+    async def _checkpoint(self, partition: int) -> ChainHead | None:
+        """The head of the checkpoint that the partition's book was made of; None when the whole journal is to be folded."""
+        if self._risk.partition(partition).fold.sequence:
+            return None
+        began = time.monotonic()
+        try:
+            kept = await read_checkpoint(
+                bootstrap=self._bootstrap, client_id=f"{self._client_id}-checkpoint", partition=partition
+            )
+        except Fault as fault:
+            _LOG.warning("no checkpoint", extra={"partition": partition, "why": str(fault)})
+            return None
+        if kept is None:
+            return None
+        try:
+            self._risk.partition(partition).fold.begin(kept)
+        except InvariantBroken as error:
+            _LOG.error("checkpoint not taken", extra={"partition": partition, "error": str(error)})
+            self._risk.begin_anew(partition)
+            return None
+        took = round(time.monotonic() - began, 3)
+        _LOG.info("checkpoint taken", extra={"partition": partition, "sequence": kept.head.sequence, "seconds": took})
+        return kept.head
+
+    async def _follow(self, partition: int, feed: _Feed, head: ChainHead | None) -> None:
         follower = ChainFollower(
             bootstrap=self._bootstrap, topic=JOURNAL, partition=partition, client_id=f"{self._client_id}-load"
         )
         frames = 0
-        await follower.start()
+        await follower.start(head=head)
+        feed.rule = follower.rule
         try:
             while not feed.is_revoked and not follower.caught_up:
                 for frame in await follower.poll(timeout_s=_POLL_SECONDS):
                     self._risk.take_journal(partition, frame)
+                    feed.last = frame
                     frames += 1
+                await asyncio.sleep(0)  # others have their turn
         finally:
             await follower.stop()
+        fold = self._risk.partition(partition).fold
+        lacks = not feed.is_revoked and fold.sequence < fold.exact_from
+        invariant(not lacks, "I8", f"partition {partition}: the journal is shorter than its checkpoint knows")
         if not feed.is_revoked:
-            feed.rule = feed.reading.rule = follower.rule
+            feed.reading.rule = follower.rule
             feed.reading.position, feed.reading.appended_ms = follower.position, follower.reading.appended_ms
             feed.reading.accepted_ms = follower.reading.accepted_ms
             self._watch.book(self._risk.partition(partition).fold.book)
             self._risk.begin(partition)
             gc.freeze()  # a book stays: looking through it for garbage would stop the worker for hundreds of ms
             _LOG.info("partition loaded", extra={"partition": partition, "frames": frames})
-        feed.settled.set()
-        self._show()
 
     def _show(self) -> None:
         lacking = sorted(self._feeds.keys() - self._risk.live)

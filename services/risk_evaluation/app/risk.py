@@ -89,6 +89,10 @@ class Risk:
             )
         return found
 
+    def begin_anew(self, partition: int) -> None:
+        """Forgets the partition's book."""
+        self.partitions.pop(partition, None)
+
     def begin(self, partition: int) -> None:
         """The partition is assigned and caught up: it is evaluated from now on, first in full."""
         self.partition(partition).begin()
