@@ -18,6 +18,7 @@ from services.risk_evaluation.domain.columns import Column as Line
 from services.risk_evaluation.domain.columns import Columns, Indices, OpenOrder
 from services.risk_evaluation.domain.model import Model, build_model
 from services.risk_evaluation.domain.volatility import Sigmas, model_under
+from tools.reconcile.marks import MarkHistory
 from tools.reconcile.world import World
 
 _COLUMNS: dict[int, Line] = {
@@ -58,12 +59,7 @@ class Recomputation:
         history = self._world.marks
         model = self._model_at(history.levels(mark_number))
         columns = book_columns(model, book)
-        marks = {
-            instrument: prices.Mark(price=mark.price, slow=mark.slow_price or mark.price, validity=mark.validity)
-            for instrument in history.instruments
-            if (mark := history.mark(instrument, mark_number)).price > 0
-        }
-        priced = prices.funded(prices.price_book(model, marks), columns.funding)
+        priced = prices.funded(priced_at(model, history, mark_number), columns.funding)
         return columns, margin.evaluate(model, priced, columns.all_rows())
 
     def _model_at(self, levels: dict[int, Sigmas]) -> Model:
@@ -84,6 +80,16 @@ class Recomputation:
         return len(published.account), list(_differences(published, columns, again))
 
 
+def priced_at(model: Model, history: MarkHistory, number: int) -> prices.Prices:
+    """Prices under the marks and surfaces in force at a frame of them, without funding."""
+    marks = {
+        instrument: prices.Mark(mark.price, mark.slow_price or mark.price, mark.validity, mark.confidence)
+        for instrument in history.instruments
+        if (mark := history.mark(instrument, number)).price > 0
+    }
+    return prices.price_book(model, marks, history.surfaces(number))
+
+
 def book_columns(model: Model, book: PartitionBook) -> Columns:
     """The kernel's columns of a book."""
     columns = Columns(model)
@@ -96,6 +102,9 @@ def book_columns(model: Model, book: PartitionBook) -> Columns:
     for (account, key, kind), balance in book.lines.items():
         if system_kind(account) is None and kind in _COLUMNS:
             columns.set_line(account, _COLUMNS[kind], key, balance)
+    for line in book.away():
+        if line.kind in _COLUMNS:
+            columns.set_line(line.account, _COLUMNS[line.kind], line.asset, line.units)
     for order in book.orders.values():
         if order.remaining > 0:
             lots = order.remaining if order.side == market_pb2.SIDE_BUY else -order.remaining

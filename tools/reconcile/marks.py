@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.app.market import levels_of
+from services.risk_evaluation.domain.surfaces import VolatilitySurface, surface_of
 from services.risk_evaluation.domain.volatility import Sigmas
 from tools.reconcile.records import MarkFrame
 
@@ -38,6 +39,10 @@ class MarkHistory:
         self.by_instrument: Counter[tuple[int, str]] = Counter()  # published marks by instrument and class
         self._level_frames = array("Q")  # frame numbers at which volatilities moved
         self._levels: list[dict[int, Sigmas]] = []
+        self._surface_frames: dict[
+            int, array[int]
+        ] = {}  # underlying -> frame numbers
+        self._surfaces: dict[int, list[VolatilitySurface | None]] = {}
         self._frames: dict[int, array[int]] = {}  # instrument -> frame numbers at which its mark was published
         self._marks: dict[int, list[Mark]] = {}
 
@@ -67,6 +72,26 @@ class MarkHistory:
         if levels != self.levels(number):
             self._level_frames.append(number)
             self._levels.append(levels)
+
+        if body.snapshot:
+            for underlying in self._surfaces.keys() - {one.underlying for one in body.surfaces}:
+                self._put_surface(underlying, number, None)
+        for one in body.surfaces:
+            self._put_surface(one.underlying, number, surface_of(one))
+
+    def _put_surface(self, underlying: int, number: int, surface: VolatilitySurface | None) -> None:
+        self._surface_frames.setdefault(underlying, array("Q")).append(number)
+        self._surfaces.setdefault(underlying, []).append(surface)
+
+    def surfaces(self, number: int) -> dict[int, VolatilitySurface]:
+        """The volatility surfaces in force at a frame, by underlying."""
+        found: dict[int, VolatilitySurface] = {}
+        for underlying, frames in self._surface_frames.items():
+            at = bisect_right(frames, number) - 1
+            surface = self._surfaces[underlying][at] if at >= 0 else None
+            if surface is not None:
+                found[underlying] = surface
+        return found
 
     def levels(self, number: int) -> dict[int, Sigmas]:
         """The volatilities in force at a frame, by asset; none before the first."""

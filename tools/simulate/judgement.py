@@ -10,7 +10,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from services.risk_evaluation.app.ports import Output
 from services.risk_evaluation.domain import margin, prices
-from tools.reconcile.margins import Recomputation, book_columns
+from tools.reconcile.margins import Recomputation, book_columns, priced_at
 from tools.reconcile.world import World
 
 _EVERY = 8  # margin frames of which one is computed again
@@ -65,13 +65,7 @@ class Judgement:
         for one in book.orders.values():  # others that wait may all be refused
             if one.state == ledger_pb2.ORDER_STATE_RESERVED and one.order != verdict.order:
                 columns.remove_order(one.account, one.order)
-        history = self._world.marks
-        marks = {
-            instrument: prices.Mark(price=mark.price, slow=mark.slow_price or mark.price, validity=mark.validity)
-            for instrument in history.instruments
-            if (mark := history.mark(instrument, number)).price > 0
-        }
-        priced = prices.funded(prices.price_book(self._again.model, marks), columns.funding)
+        priced = prices.funded(priced_at(self._again.model, self._world.marks, number), columns.funding)
         row = columns.row_of[verdict.account]
         rows = columns.entity_rows([row])
         margins = margin.evaluate(self._again.model, priced, columns.some_rows(rows, paid_out=True))

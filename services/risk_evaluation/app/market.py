@@ -10,6 +10,7 @@ from libs.common.units import Ppm
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Mark, Prices, price_book
+from services.risk_evaluation.domain.surfaces import VolatilitySurface, surface_of
 from services.risk_evaluation.domain.volatility import Sigmas, model_under
 
 
@@ -28,6 +29,7 @@ class Market:
         self._declared = self.model = model
         self.levels: dict[int, Sigmas] = {}
         self._marks: dict[int, Mark] = {}
+        self._surfaces: dict[int, VolatilitySurface] = {}
         self._prices: Prices | None = None
         self.sequence = 0
         self.run_time_ns = 0
@@ -43,11 +45,13 @@ class Market:
             return False
         if body.snapshot:
             self._marks.clear()
+            self._surfaces.clear()
         self._take_levels(body)
         for row, instrument in enumerate(body.instrument):
             price = body.mark_price[row]
             slow = body.slow_price[row] if body.slow_price[row] > 0 else price
-            self._marks[instrument] = Mark(price, slow, ValidityClass(body.validity[row]))
+            self._marks[instrument] = Mark(price, slow, ValidityClass(body.validity[row]), body.confidence[row])
+        self._surfaces.update((one.underlying, surface_of(one)) for one in body.surfaces)
         self.received_wall_ns = received_wall_ns
         self._prices = None
         return True
@@ -68,12 +72,12 @@ class Market:
     def prices(self) -> Prices:
         """Prices without funding."""
         if self._prices is None:
-            self._prices = price_book(self.model, self._marks)
+            self._prices = price_book(self.model, self._marks, self._surfaces)
         return self._prices
 
     def prices_under(self, model: Model) -> Prices:
         """The same marks as another model prices them, without funding."""
-        return price_book(model, self._marks)
+        return price_book(model, self._marks, self._surfaces)
 
 
 def levels_of(body: market_pb2.MarksBody) -> dict[int, Sigmas]:

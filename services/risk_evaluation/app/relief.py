@@ -58,6 +58,8 @@ def _filled(model: Model, prices: Prices, order: OpenOrder) -> Trade | None:
 
 def mark_of(model: Model, prices: Prices, one: Instrument) -> float:
     """The mark of an instrument in its integer steps, as the prices have it; 0 when there is none."""
+    if one.is_option:
+        return float(prices.options.units[model.option_column[one.id]]) * one.c_den / one.c_num
     notional = float(prices.order_notional[model.instrument_column[one.id]])
     settled = float(prices.unit[model.asset_column[one.settlement]]) * one.c_num / one.c_den
     if notional <= 0.0 or settled <= 0.0:

@@ -12,6 +12,7 @@ from libs.common.ids import entity_of
 from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
 from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.option_rows import NO_OPTIONS, OptionHoldings, OptionRows
 
 FIRST_CAPACITY = 64
 
@@ -80,6 +81,7 @@ class BookRows:
     Args:
         net_units: (assets, rows) cash, reserved cash and supply less debt. held: (assets, rows) any line not zero.
         lots, variation: (margined, rows). entity: (rows) number of the entity, below `entities`.
+        options: positions of options.
     """
 
     net_units: I8
@@ -89,6 +91,7 @@ class BookRows:
     entity: I8
     entities: int
     orders: OrderColumns
+    options: OptionRows = NO_OPTIONS
 
     @property
     def rows(self) -> int:
@@ -115,6 +118,7 @@ class BookRows:
                 reduce_only=np.tile(orders.reduce_only, times),
                 fee=np.tile(orders.fee, times),
             ),
+            options=self.options.repeated(times, self.rows),
         )
 
 
@@ -141,6 +145,7 @@ class Columns:
         self._variation = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
         self._entity = np.zeros(FIRST_CAPACITY, dtype=np.int64)
         self._is_ordered = np.zeros(FIRST_CAPACITY, dtype=np.uint8)  # 1 for rows with live orders
+        self.options = OptionHoldings()
 
     def row(self, account: int) -> int:
         """The row of an account, made when it is new."""
@@ -165,7 +170,9 @@ class Columns:
         """Overwrites a line; key is the asset id, or the instrument id for lots and variation."""
         row = self.row(account)
         self._changed.add(row)
-        if column is Column.LOTS:
+        if column is Column.LOTS and key in self._model.option_column:
+            self.options.set(row=row, option=self._model.option_column[key], lots=balance)
+        elif column is Column.LOTS:
             self._lots[self._model.margined_column[key], row] = balance
         elif column is Column.VARIATION:
             self._variation[self._model.margined_column[key], row] = balance
@@ -199,6 +206,8 @@ class Columns:
         row = self.row_of.get(account)
         if row is None:
             return 0
+        if column is Column.LOTS and key in self._model.option_column:
+            return self.options.lots(row=row, option=self._model.option_column[key])
         if column is Column.LOTS:
             return int(self._lots[self._model.margined_column[key], row])
         if column is Column.VARIATION:
@@ -210,6 +219,8 @@ class Columns:
         one = self._model.instruments[self._model.instrument_column[instrument]]
         if one.is_margined:
             return int(self._lots[self._model.margined_column[instrument], row])
+        if one.is_option:
+            return self.options.lots(row=row, option=self._model.option_column[instrument])
         asset = self._model.asset_column[one.underlying]
         units = int(self._shares[Column.CASH, asset, row] + self._claims[asset, row])
         return whole_lots(units - int(self._shares[Column.RESERVED, asset, row]), one.base_units_per_lot)
@@ -243,6 +254,19 @@ class Columns:
     def set_funding(self, instrument: int, cumulative: int) -> None:
         """Moves an instrument's cumulative funding, 10^-9 settlement units a lot."""
         self.funding[self._model.margined_column[instrument]] = cumulative
+
+    def beyond_lines(self) -> list[int]:
+        """Rows of the entities whose margin is more than a sum over lines: with options, orders on them, dated futures."""
+        model = self._model
+        rows = set(self.options.by_row)
+        if model.options:
+            for row, orders in self.orders.items():
+                if any(one.instrument in model.option_column for one in orders.values()):
+                    rows.add(row)
+        dated = [number for number, one in enumerate(model.margined) if one.expiry_ns]
+        if dated and model.option_risk.basis:
+            rows.update(np.flatnonzero(np.any(self._lots[dated] != 0, axis=0)).tolist())
+        return self.entity_rows(rows)
 
     def take_changed(self) -> list[int]:
         """Rows whose lines changed, or came to be worth others units, since this was asked last."""
@@ -280,6 +304,7 @@ class Columns:
             self._entity[:count].copy(),
             len(self._entity_rows),
             self._all_orders,
+            self.options.of(range(count)),
         )
 
     def some_rows(
@@ -303,6 +328,7 @@ class Columns:
             entity.astype(np.int64),
             len(numbers),
             self._order_columns(rows, without),
+            self.options.of(rows),
         )
 
     def _order_columns(self, rows: Sequence[int], without: Collection[int]) -> OrderColumns:

@@ -10,10 +10,9 @@ import numpy as np
 
 from services.risk_evaluation.domain.arrays import F8, nearest_usd6
 from services.risk_evaluation.domain.columns import BookRows
-from services.risk_evaluation.domain.lines import bucket_sums, line_table, quantities
-from services.risk_evaluation.domain.liquidity import add_on
-from services.risk_evaluation.domain.margin import Margins, times_ppm_up, with_orders
+from services.risk_evaluation.domain.margin import Margins, all_sums, times_ppm_up, with_orders
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.option_sums import AddOns, add_ons
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.scan import Scan, scan
 
@@ -26,6 +25,9 @@ class Contingency(IntEnum):
     OPEN_ORDERS = 3
     MAINTENANCE_MULTIPLE = 4
     ROUNDING = 5
+    CONFIDENCE = 6
+    NAKED_SHORTS = 7
+    BASIS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class _Parts:
     maintenance: Scan
     initial: Scan
     filled: Scan
-    liquidity: F8
-    liquidity_filled: F8
+    charged: AddOns
+    charged_filled: F8
 
 
 def contributions(model: Model, prices: Prices, book: BookRows, margins: Margins, *, row: int) -> list[Contribution]:
@@ -60,8 +62,8 @@ def contributions(model: Model, prices: Prices, book: BookRows, margins: Margins
     parts = _parts(model, prices, book)
     by_contingency: list[tuple[Contingency, F8, F8]] = [
         (Contingency.SCAN, parts.maintenance.parts, parts.initial.parts),
-        (Contingency.LIQUIDITY, parts.liquidity, parts.liquidity_filled),
-        (Contingency.OPEN_ORDERS, np.zeros_like(parts.liquidity), parts.filled.parts - parts.initial.parts),
+        *_add_ons(parts),
+        (Contingency.OPEN_ORDERS, np.zeros_like(parts.charged_filled), parts.filled.parts - parts.initial.parts),
     ]
     found: list[Contribution] = []
     for contingency, maintenance, initial in by_contingency:
@@ -76,7 +78,7 @@ def contributions(model: Model, prices: Prices, book: BookRows, margins: Margins
 
 def _rest(model: Model, parts: _Parts, margins: Margins, row: int, found: list[Contribution]) -> Iterator[Contribution]:
     maintenance, initial = int(margins.maintenance_margin[row]), int(margins.initial_margin[row])
-    own = int(np.ceil(parts.filled.loss[row] + _sum(parts.liquidity_filled, row)))
+    own = int(np.ceil(parts.filled.loss[row] + _sum(parts.charged_filled, row)))
     multiple = int(times_ppm_up(margins.maintenance_margin, model.initial_over_maintenance_ppm)[row])
     floor = multiple - own if multiple == initial and multiple > own else 0
     if floor:
@@ -87,12 +89,26 @@ def _rest(model: Model, parts: _Parts, margins: Margins, row: int, found: list[C
 
 
 def _parts(model: Model, prices: Prices, book: BookRows) -> _Parts:
-    sums = bucket_sums(model, line_table(model, prices), quantities(model, book))
-    liquidity = add_on(model, book, sums.notional)
+    sums = all_sums(model, prices, book)
+    charged = add_ons(model, prices, book, sums.notional, book.options)
     initial = scan(model, sums.change, model.initial_rows)
-    filled, liquidity_filled = with_orders(model, prices, book, sums, liquidity, initial)
+    filled, charged_filled = with_orders(model, prices, book, sums, charged, initial)
     maintenance = scan(model, sums.change, model.maintenance_rows)
-    return _Parts(maintenance, initial, filled, liquidity, liquidity_filled)
+    return _Parts(maintenance, initial, filled, charged, charged_filled)
+
+
+def _add_ons(parts: _Parts) -> Iterator[tuple[Contingency, F8, F8]]:
+    """What maintenance charges of each, and initial margin beside it: what open orders may add counts as liquidity."""
+    charged = parts.charged
+    more = parts.charged_filled - charged.total
+    own = charged.liquidity - charged.unconfirmed
+    yield Contingency.LIQUIDITY, own, own + more
+    for contingency, part in (
+        (Contingency.CONFIDENCE, charged.unconfirmed),
+        (Contingency.NAKED_SHORTS, charged.naked),
+        (Contingency.BASIS, charged.basis),
+    ):
+        yield contingency, part, part
 
 
 def _sum(parts: F8, row: int) -> float:

@@ -29,10 +29,14 @@ class ScenarioSet:
     Args:
         names: one a scenario.
         moves: (scenarios, assets) relative move of each asset's USD price.
+        vols: (scenarios) move of volatilities as a share of their range; None: none move.
+        damping: (scenarios) share of the loss that counts; None: all of it.
     """
 
     names: tuple[str, ...]
     moves: F8
+    vols: F8 | None = None
+    damping: F8 | None = None
 
 
 def price_range(*, sigma: float, z: float, horizon_s: int) -> Range:
@@ -63,28 +67,50 @@ def currencies(parameters: Parameters) -> frozenset[int]:
 
 
 def grid_scenarios(parameters: Parameters, ranges: dict[int, Range]) -> ScenarioSet:
-    """All underlyings move by the same share of their own range; each currency moves alone.
+    """All underlyings move by the same share of their own range, with each move of volatility; each currency alone.
 
     Args:
         ranges: by asset id.
     """
+    options = parameters.margin.options
     index: dict[int, int] = {asset.id: column for column, asset in enumerate(parameters.assets)}
     alone = currencies(parameters)
     groups = [("spot", tuple(asset for asset in ranges if asset not in alone))]
     groups += [(parameters.assets[index[one]].symbol, (one,)) for one in sorted(alone)]
+    still_first = sorted(options.vol_grid, key=abs)  # of equal losses the one at the volatility of now is named
     names: list[str] = []
     rows: list[list[float]] = []
+    vols: list[float] = []
     for label, assets in groups:
         for point in parameters.margin.grid:
             if label != "spot" and point == 0:
                 continue  # standing still is in the first group already
-            names.append(f"{label} {point / PPM:+.2f} of range")
+            share = point / PPM
             row = [0.0] * len(parameters.assets)
             for asset in assets:
-                share = point / PPM
                 row[index[asset]] = share * (ranges[asset].down if share < 0 else ranges[asset].up)
-            rows.append(row)
-    return ScenarioSet(tuple(names), np.array(rows, dtype=np.float64).reshape(len(names), len(parameters.assets)))
+            for vol in still_first if label == "spot" else (0,):
+                names.append(f"{label} {share:+.2f} of range" + (f", vol {vol / PPM:+.2f}" if vol else ""))
+                rows.append(row)
+                vols.append(vol / PPM)
+    damping = [1.0] * len(names)
+    for tail in options.tails:
+        multiple = tail.spot / PPM
+        names.append(f"tail {multiple:+.2f} of range, {tail.share / PPM:.2f} of loss")
+        row = [0.0] * len(parameters.assets)
+        for asset in groups[0][1]:
+            row[index[asset]] = _beyond(ranges[asset], multiple)
+        rows.append(row)
+        vols.append(0.0)
+        damping.append(tail.share / PPM)
+    moves = np.array(rows, dtype=np.float64).reshape(len(names), len(parameters.assets))
+    return ScenarioSet(tuple(names), moves, np.array(vols), np.array(damping))
+
+
+def _beyond(one: Range, multiple: float) -> float:
+    """A move of so many ranges in logarithms: a price stays above 0."""
+    base = math.log1p(-one.down) if multiple < 0 else math.log1p(one.up)
+    return math.expm1(abs(multiple) * base)
 
 
 def stress_scenarios(parameters: Parameters) -> ScenarioSet:

@@ -55,7 +55,7 @@ def haircut_table(model: Model, prices: Prices, *, asset: int, sizes: Sequence[i
     book = _alone(model, column, sizes)
     sums = bucket_sums(model, line_table(model, prices), quantities(model, book))
     worst = scan(model, sums.change, model.initial_rows)
-    cost = np.sum(add_on(model, book, sums.notional), axis=0)
+    cost = np.sum(add_on(prices.liquidity, book, sums.notional), axis=0)
     grid = model.names[model.initial_rows]
     names = (*grid, *model.names[model.stress_rows])
     out = []

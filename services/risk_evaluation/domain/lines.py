@@ -57,8 +57,10 @@ def bucket_order(moving: Sequence[int], margined: Sequence[Instrument], column: 
     return tuple(order)
 
 
-def line_order(risky: Sequence[int], margined: Sequence[Instrument], column: Mapping[int, int]) -> LineOrder:
-    """The order of lines; `risky` as `bucket_order` gives it."""
+def line_order(
+    risky: Sequence[int], margined: Sequence[Instrument], column: Mapping[int, int], options: Sequence[Instrument] = ()
+) -> LineOrder:
+    """The order of lines; `risky` as `bucket_order` gives it. Options have no line, but may settle in another coin."""
     bucket: list[int] = []
     coin: list[int] = []
     at: dict[int, int] = {}
@@ -70,8 +72,9 @@ def line_order(risky: Sequence[int], margined: Sequence[Instrument], column: Map
             if column[one.underlying] == asset:
                 at[number] = len(bucket)
                 bucket.append(position)
-                if column[one.settlement] != asset and column[one.settlement] in risky:
-                    settles.add(risky.index(column[one.settlement]))
+    for one in (*margined, *options):
+        if one.settlement != one.underlying and column[one.settlement] in risky:
+            settles.add(risky.index(column[one.settlement]))
     return LineOrder(
         tuple(bucket), tuple(coin), tuple(at[number] for number in range(len(margined))), tuple(sorted(settles))
     )
@@ -148,8 +151,12 @@ class Sums:
     notional: F8
 
 
-def bucket_sums(model: Model, table: F8, held: F8) -> Sums:
-    """Line after line, bucket after bucket: a row's bits depend on nothing but its own lines, in their order."""
+def bucket_sums(model: Model, table: F8, held: F8, options: F8 | None = None) -> Sums:
+    """Line after line, bucket after bucket: a row's bits depend on nothing but its own lines, in their order.
+
+    Args:
+        options: (underlyings, columns, rows) sums over the options on each, which come first.
+    """
     order = model.lines
     columns, rows = table.shape[1], held.shape[1]
     moves = model.moves.shape[0] + 1
@@ -159,6 +166,8 @@ def bucket_sums(model: Model, table: F8, held: F8) -> Sums:
     line = 0
     for position in range(len(order.coin)):
         bucket = out[position]
+        if options is not None:
+            bucket += options[position]
         if position in first:
             bucket += table[order.coin[position]][:, None] * claims[moves + 2 + first[position]]
         while line < len(order.bucket) and order.bucket[line] == position:

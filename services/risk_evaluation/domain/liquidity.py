@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,14 +27,14 @@ def order_notional(model: Model, prices: Prices, book: BookRows, lots: F8) -> tu
     return buys, sells
 
 
-def add_on(model: Model, book: BookRows, exposure: F8) -> F8:
-    """A of each account on each underlying: the entity's cost shared by size (docs/margin.md, Add-on)."""
+def add_on(liquidity: Sequence[Liquidity], book: BookRows, exposure: F8) -> F8:
+    """Cost of exit of each account on each underlying: the entity's shared by size (docs/margin.md, Add-on)."""
     out = np.zeros_like(exposure)
-    for position, liquidity in enumerate(model.liquidity):
+    for position, one in enumerate(liquidity):
         own = exposure[position]
         net = np.bincount(book.entity, weights=own, minlength=book.entities)  # adds in the order of the rows
         size = np.bincount(book.entity, weights=np.abs(own), minlength=book.entities)
-        cost = cost_of_exit(liquidity, np.abs(net), net > 0.0)
+        cost = cost_of_exit(one, np.abs(net), net > 0.0)
         held = size[book.entity]
         share = np.divide(np.abs(own), held, out=np.zeros_like(own), where=held > 0.0)
         out[position] = cost[book.entity] * share

@@ -11,8 +11,16 @@ from libs.common.units import PPM
 from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask, ceil_usd6, floor_usd6, nearest_usd6
 from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.lines import Sums, bucket_sums, line_table, quantities, still_money
-from services.risk_evaluation.domain.liquidity import add_on, order_notional
+from services.risk_evaluation.domain.liquidity import order_notional
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.option_rows import OptionRows
+from services.risk_evaluation.domain.option_sums import (
+    AddOns,
+    add_ons,
+    long_option_value,
+    option_delta,
+    option_sums,
+)
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.scan import Scan, capped_lots, order_losses, scan
 
@@ -67,26 +75,28 @@ def evaluate(model: Model, prices: Prices, book: BookRows) -> Margins:
 
     Everything is summed element by element, column after column: a row's bits depend on nothing but its entity (I8).
     """
-    sums = bucket_sums(model, line_table(model, prices), quantities(model, book))
-    change, exposure = sums.change, sums.notional
+    sums = all_sums(model, prices, book)
+    change = sums.change
     equity = still_money(model, prices, book) + _total(sums.value)
-    liquidity = add_on(model, book, exposure)
-    cost = _total(liquidity)
+    charged = add_ons(model, prices, book, sums.notional, book.options)
+    cost = _total(charged.total)
     maintenance = scan(model, change, model.maintenance_rows)
     initial = scan(model, change, model.initial_rows)
-    filled, liquidity_filled = with_orders(model, prices, book, sums, liquidity, initial)
+    filled, charged_filled = with_orders(model, prices, book, sums, charged, initial)
     open_loss = filled.loss - initial.loss
     maintenance_margin = ceil_usd6(maintenance.loss + cost)
     initial_margin = np.maximum(
         times_ppm_up(maintenance_margin, model.initial_over_maintenance_ppm),
-        ceil_usd6(initial.loss + _total(liquidity_filled) + open_loss),
+        ceil_usd6(initial.loss + _total(charged_filled) + open_loss),
     )
     published = floor_usd6(equity)
-    gross = _total(np.abs(exposure))
+    gross = _total(np.abs(sums.notional + option_delta(model, prices, book)))
     return Margins(
         equity=published,
         equity_for_new_risk=floor_usd6(equity - _above_slow_marks(change)),
-        equity_for_withdrawal=floor_usd6(equity - _unrealised_gains(model, prices, book)),
+        equity_for_withdrawal=floor_usd6(
+            equity - _unrealised_gains(model, prices, book) - long_option_value(model, prices, book)
+        ),
         initial_margin=initial_margin,
         maintenance_margin=maintenance_margin,
         withdrawal_margin=ceil_usd6(model.withdrawal_notional * gross),
@@ -159,16 +169,38 @@ def _unrealised_gains(model: Model, prices: Prices, book: BookRows) -> F8:
 
 
 def with_orders(
-    model: Model, prices: Prices, book: BookRows, sums: Sums, liquidity: F8, initial: Scan
+    model: Model, prices: Prices, book: BookRows, sums: Sums, charged: AddOns, initial: Scan
 ) -> tuple[Scan, F8]:
     """The initial scan with open orders, and A at the worse of all buys and all sells filled: (underlyings, rows)."""
     if book.orders.row.shape[0] == 0:
-        return initial, liquidity
+        return initial, charged.total
     change = sums.change.copy()
     change[:, :-1] -= order_losses(model, prices, book)
-    buys, sells = order_notional(model, prices, book, capped_lots(model, book).astype(np.float64))
-    worse = np.maximum(add_on(model, book, sums.notional + buys), add_on(model, book, sums.notional - sells))
-    return scan(model, change, model.initial_rows), np.maximum(liquidity, worse)
+    lots = capped_lots(model, book)
+    buys, sells = order_notional(model, prices, book, lots.astype(np.float64))
+    bought = add_ons(model, prices, book, sums.notional + buys, _filled(model, book, np.maximum(lots, 0)))
+    sold = add_ons(model, prices, book, sums.notional - sells, _filled(model, book, np.minimum(lots, 0)))
+    worse = np.maximum(charged.total, np.maximum(bought.total, sold.total))
+    return scan(model, change, model.initial_rows), worse
+
+
+def all_sums(model: Model, prices: Prices, book: BookRows) -> Sums:
+    """Sums of all lines of each row, options among them."""
+    options = option_sums(model, prices, book)
+    return bucket_sums(model, line_table(model, prices), quantities(model, book), options)
+
+
+def _filled(model: Model, book: BookRows, lots: I8) -> OptionRows:
+    """The options of each row once its orders are filled, those of one side."""
+    if not model.options:
+        return book.options
+    orders = book.orders
+    traded = [
+        (int(orders.row[at]), model.option_column[one.id], int(lots[at]))
+        for at in np.flatnonzero(lots).tolist()
+        if (one := model.instruments[int(orders.instrument[at])]).is_option
+    ]
+    return book.options.plus(traded) if traded else book.options
 
 
 def _validity(prices: Prices, book: BookRows) -> U1:
@@ -180,4 +212,7 @@ def _validity(prices: Prices, book: BookRows) -> U1:
         if validity > 1:
             held = (book.lots[column] != 0) | (book.variation[column] != 0)
             worst = np.maximum(worst, np.where(held, validity, 1).astype(np.uint8))
+    if not book.options.is_empty:
+        classes = np.array(prices.options.validity, dtype=np.uint8)
+        np.maximum.at(worst, book.options.row, classes[book.options.option])
     return worst

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from libs.common.parameters import Asset, AssetRisk, Instrument, InstrumentKind, Parameters
+from libs.common.option_parameters import OptionRisk
+from libs.common.parameters import Asset, AssetRisk, Instrument, Parameters
 from libs.common.units import PPM
 from services.risk_evaluation.domain.arrays import F8
 from services.risk_evaluation.domain.grid import (
@@ -42,27 +43,33 @@ class Model:
 
     Args:
         parameters: the set it was built from.
-        assets, instruments, margined: column order of each kind of array.
+        assets, instruments, margined, options: column order of each kind of array.
         risky: columns of the assets whose price can move, in the order of `liquidity`; each with its lines a bucket.
         lines: the order of everything an account can hold.
         moves: (scenarios, assets); rows: initial grid, maintenance grid, stresses.
         names: one a row of `moves`.
+        vols: (scenarios) move of volatilities, share of their range. damping: (scenarios) share of a loss that counts.
         initial_rows, maintenance_rows, stress_rows: parts of `moves`.
         blend: λ. initial_over_maintenance_ppm: ρ. withdrawal_notional: share of net notional that must stay.
         taker_fee: by venue id, share of notional.
+        option_risk: what is asked of options.
     """
 
     parameters: Parameters
     assets: tuple[Asset, ...]
     instruments: tuple[Instrument, ...]
     margined: tuple[Instrument, ...]
+    options: tuple[Instrument, ...]
     asset_column: dict[int, int]
     instrument_column: dict[int, int]
     margined_column: dict[int, int]
+    option_column: dict[int, int]
     risky: tuple[int, ...]
     lines: LineOrder
     liquidity: tuple[Liquidity, ...]
     moves: F8
+    vols: F8
+    damping: F8
     names: tuple[str, ...]
     initial_rows: slice
     maintenance_rows: slice
@@ -71,6 +78,7 @@ class Model:
     initial_over_maintenance_ppm: int
     withdrawal_notional: float
     taker_fee: dict[int, float]
+    option_risk: OptionRisk
 
     def scenario_name(self, worst_scenario: int) -> str:
         """Name of a maintenance scenario or stress by its published index."""
@@ -90,17 +98,21 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
     """The model of a parameter set under given scenarios."""
     margin = parameters.margin
     asset_column: dict[int, int] = {one.id: column for column, one in enumerate(parameters.assets)}
-    margined = tuple(one for one in parameters.instruments if one.kind is not InstrumentKind.SPOT)
+    margined = tuple(one for one in parameters.instruments if one.is_margined)
+    options = tuple(one for one in parameters.instruments if one.is_option)
+    settled = (*margined, *options)
     a, b, c = len(initial.names), len(maintenance.names), len(stresses.names)
     moves = np.concatenate([initial.moves, maintenance.moves, stresses.moves])
-    fallen = -np.minimum(moves, 0.0)
-    traded = {asset_column[one.underlying] for one in margined}
+    vols = np.concatenate([_or(one.vols, 0.0, one) for one in (initial, maintenance, stresses)])
+    damping = np.concatenate([_or(one.damping, 1.0, one) for one in (initial, maintenance, stresses)])
+    fallen = -np.minimum(moves, 0.0) * damping[:, None]
+    traded = {asset_column[one.underlying] for one in settled}
     moving = [
         column
         for column, one in enumerate(parameters.assets)
         if one.price_instrument is not None or column in traded or np.any(moves[:, column] != 0.0)
     ]
-    moving = list(bucket_order(moving, margined, asset_column))
+    moving = list(bucket_order(moving, settled, asset_column))
     known = {asset_column[one.asset]: one for one in margin.assets}
     rho = margin.initial_over_maintenance / PPM
     liquidity = []
@@ -108,19 +120,24 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         down = fallen[:, column]
         deepest_initial = float(np.max(np.concatenate([down[:a], down[a + b :]]), initial=0.0))
         deepest = float(np.max(down[a:], initial=0.0))
-        liquidity.append(_liquidity(known.get(column), max(0.0, min(1.0 / rho - deepest, 1.0 - deepest_initial))))
+        room = min(1.0 / rho - deepest, 1.0 - deepest_initial) - margin.options.basis / PPM
+        liquidity.append(_liquidity(known.get(column), max(0.0, room)))
     return Model(
         parameters=parameters,
         assets=parameters.assets,
         instruments=parameters.instruments,
         margined=margined,
+        options=options,
         asset_column=asset_column,
         instrument_column={one.id: column for column, one in enumerate(parameters.instruments)},
         margined_column={one.id: column for column, one in enumerate(margined)},
+        option_column={one.id: column for column, one in enumerate(options)},
         risky=tuple(moving),
-        lines=line_order(moving, margined, asset_column),
+        lines=line_order(moving, margined, asset_column, options),
         liquidity=tuple(liquidity),
         moves=moves,
+        vols=vols,
+        damping=damping,
         names=initial.names + maintenance.names + stresses.names,
         initial_rows=slice(0, a),
         maintenance_rows=slice(a, a + b),
@@ -129,7 +146,12 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         initial_over_maintenance_ppm=margin.initial_over_maintenance,
         withdrawal_notional=margin.withdrawal_notional / PPM,
         taker_fee={one.id: one.taker_fee / PPM for one in parameters.venues},
+        option_risk=margin.options,
     )
+
+
+def _or(values: F8 | None, otherwise: float, scenarios: ScenarioSet) -> F8:
+    return np.full(len(scenarios.names), otherwise) if values is None else values
 
 
 def _liquidity(risk: AssetRisk | None, marginal_max: float) -> Liquidity:

@@ -9,10 +9,12 @@ from fractions import Fraction
 import numpy as np
 
 from libs.common.parameters import Instrument, InstrumentKind
-from libs.common.units import FUNDING_ONE
+from libs.common.units import FUNDING_ONE, PPM
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain.arrays import F8
-from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.model import Liquidity, Model
+from services.risk_evaluation.domain.option_prices import OptionPrices, Spot, option_prices
+from services.risk_evaluation.domain.surfaces import VolatilitySurface
 
 USD6 = 1_000_000
 
@@ -24,6 +26,7 @@ class Mark:
     price: int
     slow: int
     validity: ValidityClass
+    confidence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Prices:
         order_settle: (scenarios, instruments) one unit of what the price is paid in.
         order_notional: (instruments) notional of one lot at the mark.
         ratio: (instruments) c as a float.
+        options: of every option. liquidity: by underlying as in `Model`, what the marks' confidence lacks added.
         asset_validity, margined_validity, instrument_validity: ValidityClass numbers.
     """
 
@@ -57,6 +61,8 @@ class Prices:
     asset_validity: tuple[int, ...]
     margined_validity: tuple[int, ...]
     instrument_validity: tuple[int, ...]
+    options: OptionPrices
+    liquidity: tuple[Liquidity, ...]
 
 
 def funded(clean: Prices, funding: Sequence[int]) -> Prices:
@@ -65,21 +71,30 @@ def funded(clean: Prices, funding: Sequence[int]) -> Prices:
     return replace(clean, lot_units=clean.lot_units - paid)
 
 
-def price_book(model: Model, marks: Mapping[int, Mark]) -> Prices:
-    """Everything that follows from marks alone.
+def price_book(
+    model: Model, marks: Mapping[int, Mark], surfaces: Mapping[int, VolatilitySurface] | None = None
+) -> Prices:
+    """Everything that follows from marks and surfaces alone.
 
     Args:
         marks: by instrument id; an instrument without one is worth nothing and STALE, so that nothing is decided on it.
+        surfaces: by asset id; options are worth what these say, whatever their own marks.
     """
     unit = np.array([_unit(model, marks, asset, slow=False) for asset in range(len(model.assets))])
     unit_slow = np.array([_unit(model, marks, asset, slow=True) for asset in range(len(model.assets))])
     unit_moved = unit * (1.0 + model.moves)
-    change = np.concatenate([unit * model.moves, (unit_slow - unit).reshape(1, -1)])
+    damping = model.damping[:, None]
+    change = np.concatenate([unit * model.moves * damping, (unit_slow - unit).reshape(1, -1)])
     instruments = [_instrument(model, one, marks, unit, unit_slow, unit_moved) for one in model.instruments]
     pick = [model.instrument_column[one.id] for one in model.margined]
     value = [instruments[column] for column in pick]
     asset_validity = tuple(_asset_validity(model, marks, asset) for asset in range(len(model.assets)))
-    own = tuple(_validity(marks, one.id) for one in model.instruments)
+    spot = _spot(model, marks, unit, unit_slow, unit_moved, change, asset_validity)
+    options = option_prices(model, spot, surfaces or {})
+    own = tuple(
+        options.validity[model.option_column[one.id]] if one.is_option else _validity(marks, one.id)
+        for one in model.instruments
+    )
     settled = [asset_validity[model.asset_column[one.settlement]] for one in model.instruments]
     validity = tuple(max(pair) for pair in zip(own, settled, strict=True))
     scenarios = model.moves.shape[0]
@@ -88,16 +103,65 @@ def price_book(model: Model, marks: Mapping[int, Mark]) -> Prices:
         unit_change=change,
         lot_units=np.array([one.units for one in value], dtype=np.float64),
         settle=np.array([unit[model.asset_column[one.settlement]] for one in model.margined], dtype=np.float64),
-        lot_change=_columns([one.change for one in value], scenarios + 1),
+        lot_change=_columns([_damped(one.change, model.damping) for one in value], scenarios + 1),
         lot_notional=np.array([one.notional for one in value], dtype=np.float64),
-        order_value=_columns([one.order_value for one in instruments], scenarios),
-        order_settle=_columns([one.order_settle for one in instruments], scenarios),
+        order_value=_with_options(
+            model, damping * _columns([one.order_value for one in instruments], scenarios), options
+        ),
+        order_settle=damping * _columns([one.order_settle for one in instruments], scenarios),
         order_notional=np.array([one.notional for one in instruments], dtype=np.float64),
         ratio=np.array([one.c_num / one.c_den for one in model.instruments], dtype=np.float64),
         asset_validity=asset_validity,
         margined_validity=tuple(validity[column] for column in pick),
         instrument_validity=validity,
+        options=options,
+        liquidity=tuple(_liquidity(model, marks, position) for position in range(len(model.risky))),
     )
+
+
+def _spot(
+    model: Model,
+    marks: Mapping[int, Mark],
+    unit: F8,
+    unit_slow: F8,
+    unit_moved: F8,
+    change: F8,
+    validity: Sequence[int],
+) -> Spot:
+    found = {
+        column: marks[one.price_instrument]
+        for column, one in enumerate(model.assets)
+        if one.price_instrument is not None and one.price_instrument in marks
+    }
+    return Spot(
+        unit=unit,
+        unit_slow=unit_slow,
+        unit_moved=unit_moved,
+        unit_change=change,
+        index={column: mark.price for column, mark in found.items()},
+        slow={column: mark.slow / mark.price for column, mark in found.items() if mark.price > 0},
+        validity=validity,
+    )
+
+
+def _damped(change: F8, damping: F8) -> F8:
+    return np.append(change[:-1] * damping, change[-1])
+
+
+def _with_options(model: Model, values: F8, options: OptionPrices) -> F8:
+    for column, one in enumerate(model.options):
+        values[:, model.instrument_column[one.id]] = options.moved[:, column]
+    return values
+
+
+def _liquidity(model: Model, marks: Mapping[int, Mark], position: int) -> Liquidity:
+    """What it costs to trade an underlying out; a mark that its sources do not confirm costs what it may be off by."""
+    known, risk = model.liquidity[position], model.option_risk
+    mark = marks.get(model.assets[model.risky[position]].price_instrument or 0)
+    if mark is None or mark.price <= 0 or not risk.confidence:
+        return known
+    excess = max(0.0, mark.confidence / mark.price - risk.confidence_from / PPM)
+    return replace(known, half_spread=known.half_spread + risk.confidence / PPM * excess) if excess else known
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +181,7 @@ def _instrument(
     ratio = one.c_num / one.c_den
     mark = marks.get(one.id)
     settle = unit_moved[:, settlement]
-    if mark is None or mark.price <= 0:
+    if mark is None or mark.price <= 0 or one.is_option:  # options are worth what surfaces say
         nothing = np.zeros(model.moves.shape[0])
         return _Valued(0.0, 0.0, np.zeros(model.moves.shape[0] + 1), nothing, settle)
     price = float(mark.price)

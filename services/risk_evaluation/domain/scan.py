@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from libs.common.parameters import InstrumentKind
 from services.risk_evaluation.domain.arrays import F8, I8
 from services.risk_evaluation.domain.columns import BookRows, whole_lots
 from services.risk_evaluation.domain.model import Model
@@ -72,7 +73,7 @@ def order_losses(model: Model, prices: Prices, book: BookRows) -> F8:
     if orders.row.shape[0] == 0:
         return out
     lots = capped_lots(model, book).astype(np.float64)
-    inverse = np.array([one.settlement == one.underlying for one in model.instruments])[orders.instrument]
+    inverse = np.array([one.kind is InstrumentKind.INVERSE_PERP for one in model.instruments])[orders.instrument]
     limit = orders.limit.astype(np.float64)
     ratio = prices.ratio[orders.instrument]
     paid = np.where(inverse, -ratio / limit, ratio * limit) * prices.order_settle[:, orders.instrument]
@@ -108,4 +109,6 @@ def position_lots(model: Model, book: BookRows, *, row: int, instrument: int) ->
     one = model.instruments[instrument]
     if one.is_margined:
         return int(book.lots[model.margined_column[one.id], row])
+    if one.is_option:
+        return book.options.position(row=row, option=model.option_column[one.id])
     return whole_lots(int(book.net_units[model.asset_column[one.underlying], row]), one.base_units_per_lot)

@@ -62,12 +62,18 @@ def _evaluate_some(
     account = columns.accounts[rows[own]]
     book = columns.some_rows(rows, paid_out=True).repeated(len(candidates))
     dropped: list[int] = []
+    options: list[tuple[int, int, int]] = []
     for turn, candidate in enumerate(candidates):
         row = turn * len(rows) + own
         for asset, delta in _cash_deltas(model, candidate).items():
             units = _net_units(model, columns, account, asset, delta)
             book.net_units[asset, row] = units
             book.held[asset, row] |= units != 0
+        options += [
+            (row, model.option_column[trade.instrument], trade.lots)
+            for trade in candidate.trades
+            if trade.instrument in model.option_column
+        ]
         for trade in candidate.trades:
             one = model.instruments[model.instrument_column[trade.instrument]]
             if one.is_margined:
@@ -77,6 +83,8 @@ def _evaluate_some(
                 book.variation[column, row] = _fits(int(book.variation[column, row]) + change)
         if candidate.without_orders:
             dropped.append(row)
+    if options:
+        book = replace(book, options=book.options.plus(options))
     if dropped:
         book = _without_orders(book, ~np.isin(book.orders.row, dropped))
     margins = evaluate(model, prices, book)
@@ -126,6 +134,8 @@ def _cash_deltas(model: Model, candidate: Candidate) -> dict[int, int]:
         if one.kind is InstrumentKind.SPOT:
             add(one.underlying, trade.lots * one.base_units_per_lot)
             add(one.quote, mul_div_down(-trade.lots * trade.price, one.c_num, one.c_den))
+        elif one.is_option:  # the premium: a buyer pays it rounded up, a seller gets it rounded down
+            add(one.settlement, mul_div_down(-trade.lots * trade.price, one.c_num, one.c_den))
         add(one.settlement, -trade.fee)
     return deltas
 

@@ -186,6 +186,7 @@ class Desk:
             instrument=found.keys(),
             mark_price=[one.price for one in found.values()],
             slow_price=[one.slow for one in found.values()],
+            confidence=[one.confidence for one in found.values()],
             validity=bytes(one.validity for one in found.values()),
             snapshot=snapshot,
             volatility_asset=levels or (),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from libs.common.parameters import InstrumentKind
 from services.risk_evaluation.domain.arrays import F8, I4, I8, U1
 from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.model import Model
@@ -91,7 +92,7 @@ def order_table(
     bucket = of[orders.instrument]
     sequence = np.lexsort((np.arange(bucket.shape[0]), bucket, orders.row))
     sequence = sequence[bucket[sequence] >= 0]
-    inverse = np.array([one.settlement == one.underlying for one in model.instruments])[orders.instrument]
+    inverse = np.array([one.kind is InstrumentKind.INVERSE_PERP for one in model.instruments])[orders.instrument]
     limit, ratio = orders.limit.astype(np.float64), prices.ratio[orders.instrument]
     row = orders.row[sequence]
     counts = np.bincount(row if rows is None else rows[row], minlength=book.rows if rows is None else accounts)

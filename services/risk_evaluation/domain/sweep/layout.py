@@ -88,7 +88,7 @@ def kernel_table(model: Model, prices: Prices) -> KernelTable:
         slow=table[:, moves],
         rest=table[:, moves + 1 :],
         order=model.lines,
-        liquidity=model.liquidity,
+        liquidity=prices.liquidity,
         blend=model.blend,
         rho_ppm=model.initial_over_maintenance_ppm,
     )

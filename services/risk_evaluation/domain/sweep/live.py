@@ -8,6 +8,7 @@ from libs.common.ids import account_id
 from services.risk_evaluation.domain.arrays import F8, U1
 from services.risk_evaluation.domain.columns import Columns, OpenOrder
 from services.risk_evaluation.domain.lines import quantities, still_money
+from services.risk_evaluation.domain.margin import evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices, price_book
 from services.risk_evaluation.domain.sweep.arena import Arena
@@ -60,7 +61,17 @@ class LiveBook:
             book = columns.some_rows(rows.tolist())
             orders = order_table(self._model, prices, table, book, rows=rows, accounts=count)
             run_entities(self._arena, self._money, table, orders, which, self._out)
+        self._beyond_lines(prices)
         return self._out
+
+    def _beyond_lines(self, prices: Prices) -> None:
+        """Entities with options or dated futures: the kernel sums lines, the oracle knows their add-ons too."""
+        rows = self._columns.beyond_lines()
+        if rows:
+            margins = evaluate(self._model, prices, self._columns.some_rows(rows))
+            for name in ("equity", "initial_margin", "maintenance_margin", "equity_for_new_risk", "state"):
+                getattr(self._out, name)[rows] = getattr(margins, name)
+            self._out.worst_scenario[rows] = margins.worst_scenario
 
     def _split_now(self) -> Split:
         """The split, made anew only where accounts came or orders came and went."""

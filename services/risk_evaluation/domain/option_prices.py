@@ -1,0 +1,190 @@
+"""What one lot of each option is worth, now, under the slow mark and in each scenario, from the surfaces in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from libs.common.parameters import Instrument, InstrumentKind
+from libs.common.units import PPM, YEAR_NS
+from libs.common.validity import ValidityClass
+from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.options.cell import LineKind
+from services.risk_evaluation.domain.options.grid import GridScenarios, TenorShock, price_grid
+from services.risk_evaluation.domain.options.normal import exp_each, log_each
+from services.risk_evaluation.domain.surfaces import RATE_ONE, Smile, VolatilitySurface
+
+
+@dataclass(frozen=True, slots=True)
+class OptionPrices:
+    """Money in 10^-6 USD unless said.
+
+    Args:
+        units: (options) value of a lot, settlement units. settle: (options) one settlement unit.
+        table: (options, columns) of a lot, the columns of `lines.line_table`; notional is charged apart and 0 here.
+        moved: (scenarios, options) value of a lot in a scenario, at that scenario's settlement price.
+        delta_notional: (options) notional of the coins that a lot stands for. index_notional: of all its coins.
+        coins: (options) coins of a lot. forward_over_spot: (options).
+        value, greeks: (options), (4, options) of an option on one coin, USD: delta and gamma on the forward, vega per
+            1.0, theta a year.
+        validity: (options) ValidityClass numbers: STALE where no surface tells what it is worth.
+    """
+
+    units: F8
+    settle: F8
+    table: F8
+    moved: F8
+    delta_notional: F8
+    index_notional: F8
+    coins: F8
+    forward_over_spot: F8
+    value: F8
+    greeks: F8
+    validity: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """What options need to know of prices.
+
+    Args:
+        unit, unit_slow: (assets) one unit, at the mark and under the slow marks.
+        unit_moved: (scenarios, assets) one unit in a scenario, undamped. unit_change: (scenarios + 1, assets) damped.
+        index: by asset column: integer mark of the price instrument. slow: its slow mark over the mark.
+        validity: (assets) ValidityClass numbers.
+    """
+
+    unit: F8
+    unit_slow: F8
+    unit_moved: F8
+    unit_change: F8
+    index: Mapping[int, int]
+    slow: Mapping[int, float]
+    validity: Sequence[int]
+
+
+def option_prices(model: Model, spot: Spot, surfaces: Mapping[int, VolatilitySurface]) -> OptionPrices:
+    """The prices of every option.
+
+    Args:
+        surfaces: by asset id of the underlying. An option without a smile is worth nothing and STALE, so that nothing
+            is decided on it; past its expiry it is worth its intrinsic value at the index.
+    """
+    count, scenarios = len(model.options), model.moves.shape[0]
+    out = OptionPrices(
+        units=np.zeros(count), settle=np.zeros(count),
+        table=np.zeros((count, scenarios + 3 + len(model.lines.settles))), moved=np.zeros((scenarios, count)),
+        delta_notional=np.zeros(count), index_notional=np.zeros(count), coins=np.zeros(count),
+        forward_over_spot=np.ones(count), value=np.zeros(count), greeks=np.zeros((4, count)),
+        validity=tuple(_validity(model, one, spot, surfaces) for one in model.options),
+    )  # fmt: skip
+    groups: dict[tuple[int, int], list[int]] = {}
+    for column, one in enumerate(model.options):
+        base = model.asset_column[one.underlying]
+        out.settle[column] = spot.unit[model.asset_column[one.settlement]]
+        out.coins[column] = one.base_units_per_lot / 10.0 ** model.assets[base].decimals
+        out.index_notional[column] = one.base_units_per_lot * spot.unit[base]
+        if _smile(one, surfaces.get(one.underlying)) is not None and spot.index.get(base, 0) > 0:
+            groups.setdefault((base, model.asset_column[one.quote]), []).append(column)
+    for (base, quote), columns in groups.items():
+        _price(model, spot, surfaces[model.assets[base].id], base, quote, columns, out)
+    return out
+
+
+def _smile(option: Instrument, surface: VolatilitySurface | None) -> Smile | VolatilitySurface | None:
+    """What tells the value: the smile of its expiry, or the surface alone once that is past."""
+    if surface is not None and option.expiry_ns <= surface.made_at_ns:
+        return surface
+    return surface and surface.smile_at(option.expiry_ns)
+
+
+def _validity(model: Model, option: Instrument, spot: Spot, surfaces: Mapping[int, VolatilitySurface]) -> int:
+    surface = surfaces.get(option.underlying)
+    assets = [spot.validity[model.asset_column[asset]] for asset in (option.underlying, option.settlement)]
+    if surface is None or _smile(option, surface) is None:
+        return int(ValidityClass.STALE)
+    return max(int(surface.validity), *assets)
+
+
+def _price(
+    model: Model, spot: Spot, surface: VolatilitySurface, base: int, quote: int, columns: list[int], out: OptionPrices
+) -> None:
+    options = [model.options[column] for column in columns]
+    price_exponent = model.instruments[model.instrument_column[model.assets[base].price_instrument or 0]].price_exponent
+    index = spot.index[base] * 10.0**price_exponent
+    smiles = [surface.smile_at(one.expiry_ns) for one in options]
+    years = np.array([max(0.0, (one.expiry_ns - surface.made_at_ns) / YEAR_NS) for one in options])
+    forwards = np.array([smile.forward_price * 10.0**price_exponent if smile else index for smile in smiles])
+    rates = np.array([smile.discount_rate / RATE_ONE if smile else 0.0 for smile in smiles])
+    strikes = np.array([one.strike * 10.0**one.settlement_exponent for one in options])
+    vols = _vols(smiles, log_each(strikes / forwards), years)
+    move = (model.moves[:, base] - model.moves[:, quote]) / (1.0 + model.moves[:, quote])
+    # After the scenarios: the slow mark, and the mark itself.
+    scenarios = GridScenarios(
+        spot=np.concatenate([1.0 + move, np.array([spot.slow[base], 1.0])]),
+        vol=np.concatenate([_vol_factors(model, years), np.ones((len(options), 2))], axis=1),
+        vol_floor=np.zeros(move.shape[0] + 2),
+        years_passed=np.zeros(move.shape[0] + 2),
+    )
+    kinds = np.array([int(LineKind.CALL if one.is_call else LineKind.PUT) for one in options], dtype=np.int64)
+    values, greeks = price_grid(forwards, strikes, years, vols, exp_each(-rates * years), scenarios, kinds=kinds)
+    for at, (column, one) in enumerate(zip(columns, options, strict=True)):
+        out.value[column], out.greeks[:, column] = values[at, -1], greeks[:, at, -1]
+        out.forward_over_spot[column] = forwards[at] / index
+        _fill(model, spot, one, column, values[at], move, index, out)
+        coins_usd = one.base_units_per_lot * spot.unit[base]
+        out.delta_notional[column] = greeks[0, at, -1] * (forwards[at] / index) * coins_usd
+
+
+def _vols(smiles: Sequence[Smile | None], k: F8, years: F8) -> F8:
+    found = np.zeros(len(smiles))
+    for at, smile in enumerate(smiles):
+        if smile is not None and years[at] > 0.0:
+            found[at] = np.sqrt(smile.svi.total_variance(k[at : at + 1])[0] / years[at])
+    return found
+
+
+def _vol_factors(model: Model, years: F8) -> F8:
+    """(options, scenarios) factor on volatility: the scenario's share of a range that shrinks with tenor."""
+    risk = model.option_risk
+    shock = TenorShock(
+        range_up=risk.vol_up / PPM,
+        range_down=risk.vol_down / PPM,
+        short_power=risk.short_power / PPM,
+        long_power=risk.long_power / PPM,
+        floor_days=float(risk.floor_days),
+    )
+    up, down = shock.factors(years)
+    share = model.vols
+    return 1.0 + np.outer(up - 1.0, np.maximum(share, 0.0)) - np.outer(1.0 - down, np.maximum(-share, 0.0))
+
+
+def _fill(
+    model: Model, spot: Spot, one: Instrument, column: int, values: F8, move: F8, index: float, out: OptionPrices
+) -> None:
+    """The row of one option; coin-settled, its value is owed in coins at the price of the moment."""
+    settlement = model.asset_column[one.settlement]
+    if one.kind is InstrumentKind.COIN_OPTION:
+        base = model.asset_column[one.underlying]
+        at_index = index * np.concatenate([1.0 + move, np.array([spot.slow[base], 1.0])])
+        units = one.base_units_per_lot * (values / at_index)
+    else:
+        scale = 10.0 ** (model.assets[settlement].decimals - model.assets[model.asset_column[one.underlying]].decimals)
+        units = one.base_units_per_lot * (values * scale)
+    now, slow, moved = units[-1], units[-2], units[:-2]
+    settle = spot.unit_moved[:, settlement]
+    scenarios = moved.shape[0]
+    row = out.table[column]
+    row[:scenarios] = (moved - now) * settle * model.damping
+    row[scenarios] = (slow - now) * spot.unit_slow[settlement]
+    row[scenarios + 1] = now * spot.unit[settlement]
+    out.units[column] = now
+    out.moved[:, column] = moved * settle * model.damping
+    if one.settlement == one.underlying:
+        row[: scenarios + 1] += now * spot.unit_change[:, settlement]
+    elif settlement in model.risky:
+        row[scenarios + 1] = 0.0
+        row[scenarios + 3 + model.lines.settles.index(model.risky.index(settlement))] = now
