@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -225,6 +225,12 @@ class PartitionBook:
         self._apply_effects(others, set())
         self._lines, self.accounts = lines.fork(), accounts.fork()
         self._fingerprint.become(fingerprint)
+
+    def away(self) -> Iterator[movement_pb2.MovedLine]:
+        """Lines of entities that have left for another partition and are not known to have arrived there."""
+        for one in self.movements.values():
+            if one.kind == ledger_pb2.MOVEMENT_KIND_ENTITY:
+                yield from one.lines
 
     def apply(self, *, sequence: int, run_time_ns: int, body: journal_pb2.JournalBody) -> set[int]:
         """Folds one accepted frame; returns the accounts it touched.

@@ -126,6 +126,9 @@ class Decisions:
             account = columns.accounts[row_at[position]]
             if self._fold.book.open_episode(account) is not None or self._is_waiting(_Subject(True, account), judged):
                 continue
+            attributes = self._fold.book.accounts.get(account)
+            if attributes is not None and attributes.moved_out:  # liquidated where it arrives
+                continue
             if permits(ValidityClass(int(margins.validity[position])), Action.LIQUIDATION):
                 opened = commands_pb2.OpenEpisode(
                     account=account,

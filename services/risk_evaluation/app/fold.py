@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ballast.events.v1 import journal_pb2
+from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
-from libs.common.book import LIVE_ORDER_STATES, PartitionBook
+from libs.common.book import LIVE_ORDER_STATES, PartitionBook, own
 from libs.common.chain import AcceptedFrame
 from libs.common.errors import invariant
 from libs.common.ids import system_kind
@@ -56,6 +56,8 @@ class PartitionFold:
         self.pending: dict[int, Pending] = {}  # orders and reservations that wait for a verdict, by id
         self.pending_of: dict[int, set[int]] = {}  # their ids by account
         self.exact_from = 0  # journal sequence from which the book is the ledger's: a checkpoint holds newer items too
+        self._away: dict[tuple[int, int], movement_pb2.Movement] = {}  # entities that have left, till they arrive
+        self._also_touched: set[int] = set()
         self._model = model
         self._session = session
 
@@ -70,6 +72,8 @@ class PartitionFold:
         for effect in kept.effects:
             self._apply(effect)
         fill_columns(self.columns, kept, dict(COLUMNS))
+        for one in self.book.movements.values():
+            self._apply_movement(one)
         self.exact_from = kept.exact_from
 
     def apply(self, frame: AcceptedFrame) -> Folded:
@@ -92,6 +96,8 @@ class PartitionFold:
                 answers.append(Answer(outcome.session.n, outcome.refusal))
             for effect in outcome.effects:
                 self._apply(effect)
+        touched |= self._also_touched
+        self._also_touched.clear()
         return Folded(frozenset(one for one in touched if system_kind(one) is None), tuple(answers))
 
     def _apply(self, effect: journal_pb2.Effect) -> None:
@@ -104,6 +110,8 @@ class PartitionFold:
             case "account":
                 if system_kind(effect.account.account) is None:
                     self.columns.row(effect.account.account)
+            case "movement":
+                self._apply_movement(effect.movement)
             case "order":
                 self._apply_order(effect.order)
             case "reservation":
@@ -117,6 +125,18 @@ class PartitionFold:
             case "funding_index":
                 paid = int.from_bytes(effect.funding_index.cumulative_funding, "big", signed=True)
                 self.columns.set_funding(effect.funding_index.instrument, paid)
+
+    def _apply_movement(self, one: movement_pb2.Movement) -> None:
+        """Keeps what an entity takes along on its old accounts, until the other partition is known to have it."""
+        key = (one.to_partition, one.sequence)
+        if one.kind == ledger_pb2.MOVEMENT_KIND_ENTITY:
+            self._away[key] = own(one)
+        gone = self._away.pop(key, None) if one.arrived else self._away.get(key)
+        for line in gone.lines if gone is not None else ():
+            column = COLUMNS.get(line.kind)
+            if column is not None:
+                self.columns.set_line(line.account, column, line.asset, 0 if one.arrived else line.units)
+            self._also_touched.add(line.account)
 
     def _apply_order(self, one: journal_pb2.Order) -> None:
         self._wait(one.order, one, waits=one.state == ledger_pb2.ORDER_STATE_RESERVED)
