@@ -76,6 +76,4 @@ class OptionRisk:
     confidence: Ppm
 
 
-NO_OPTION_RISK = OptionRisk(
-    (Ppm(0),), Ppm(0), Ppm(0), Ppm(0), Ppm(0), 1, (), Ppm(0), Ppm(0), Ppm(1_000_000), Ppm(0)
-)
+NO_OPTION_RISK = OptionRisk((Ppm(0),), Ppm(0), Ppm(0), Ppm(0), Ppm(0), 1, (), Ppm(0), Ppm(0), Ppm(1_000_000), Ppm(0))

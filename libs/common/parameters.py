@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from libs.common.default_parameters import STILL, DefaultRules
 from libs.common.ids import AssetId, InstrumentId, VenueId
 from libs.common.option_parameters import NO_OPTION_RISK, OptionRisk, SurfaceRule
 from libs.common.units import SECOND_NS, Lots, Ppm, Rate12, Units, UnixNs
@@ -220,7 +221,7 @@ class MarginModel:
         grid: spot moves as shares of the range, -1 .. 1, with 0.
         withdrawal_notional: share of net notional per underlying that must stay.
         profiles: how volatility follows prices; an asset without one keeps the sigma of its block.
-        options: what is asked of options beyond moves of spot.
+        options: what is asked of options beyond moves of spot. default_rules: of the probability of default.
     """
 
     blend: Ppm
@@ -231,6 +232,7 @@ class MarginModel:
     stresses: tuple[JointStress, ...]
     profiles: tuple[VolatilityProfile, ...] = ()
     options: OptionRisk = NO_OPTION_RISK
+    default_rules: DefaultRules = STILL
 
 
 @dataclass(frozen=True, slots=True)

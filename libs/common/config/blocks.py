@@ -182,6 +182,19 @@ class StressBlock(Block):
     moves: dict[Symbol, Move]
 
 
+class DefaultRiskBlock(Block):
+    """How default is judged."""
+
+    jumps_a_year: Annotated[Text, within("0", "1000", digits=6)]
+    jump_mean: SignedShare
+    jump_sigma: Share
+    correlation: SignedShare
+    participation: PositiveShare
+    least_liquidation_s: Seconds
+    paths: Annotated[int, Field(ge=64, le=65_536)]
+    steps: Annotated[int, Field(ge=1, le=1_024)]
+
+
 class MarginBlock(Block):
     """The house margin."""
 
@@ -193,6 +206,7 @@ class MarginBlock(Block):
     stresses: list[StressBlock]
     profiles: list[ProfileBlock] = Field(default_factory=list)
     options: OptionRiskBlock | None = None
+    default_risk: DefaultRiskBlock | None = None
 
     @model_validator(mode="after")
     def _sane(self) -> MarginBlock:

@@ -11,6 +11,7 @@ from libs.common.config.blocks import (
     UNITS_MAX,
     AssetBlock,
     ConfigBlock,
+    DefaultRiskBlock,
     GuardsBlock,
     InstrumentBlock,
     MarginBlock,
@@ -18,6 +19,7 @@ from libs.common.config.blocks import (
     PoolBlock,
     ProfileBlock,
 )
+from libs.common.default_parameters import STILL, DefaultRules
 from libs.common.errors import ConfigurationError
 from libs.common.ids import AssetId, InstrumentId, VenueId
 from libs.common.option_parameters import NO_OPTION_RISK
@@ -165,6 +167,20 @@ def _margin(block: MarginBlock, asset_ids: dict[str, AssetId]) -> p.MarginModel:
         ),
         profiles=tuple(_profile(one, asset_ids) for one in block.profiles),
         options=block.options.built() if block.options else NO_OPTION_RISK,
+        default_rules=_default_rules(block.default_risk) if block.default_risk else STILL,
+    )
+
+
+def _default_rules(block: DefaultRiskBlock) -> DefaultRules:
+    return DefaultRules(
+        jumps_a_year=_ppm(block.jumps_a_year),
+        jump_mean=_ppm(block.jump_mean),
+        jump_sigma=_ppm(block.jump_sigma),
+        correlation=_ppm(block.correlation),
+        participation=_ppm(block.participation),
+        least_liquidation_ns=block.least_liquidation_s * SECOND_NS,
+        paths=block.paths,
+        steps=block.steps,
     )
 
 
