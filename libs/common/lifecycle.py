@@ -18,7 +18,7 @@ def _listing(effect: journal_pb2.Effect) -> _Item:
 def _sweep(effect: journal_pb2.Effect) -> _Item:
     one = effect.sweep
     key = (31, one.kind, one.subject)
-    return key, None if one.is_over else (one.tick, one.price, one.mark_sequence, one.cursor, one.accounts)
+    return key, None if one.is_over else (one.tick, one.price, one.mark_sequence, one.cursor, one.accounts, one.batches)
 
 
 def _redenomination(effect: journal_pb2.Effect) -> _Item:

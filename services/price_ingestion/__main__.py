@@ -26,6 +26,7 @@ from services.price_ingestion.adapters.recorded import SHAPE, RecordedPrices
 from services.price_ingestion.adapters.recorded_surfaces import RecordedSurfaces
 from services.price_ingestion.adapters.replay_api import ReplayApi
 from services.price_ingestion.app.replay import Cadence, Replay
+from services.price_ingestion.domain.averages import Averages
 from services.price_ingestion.domain.marks import MarkBook
 from services.price_ingestion.domain.pacing import Pacer
 from services.price_ingestion.domain.surfaces import SurfaceBook
@@ -58,6 +59,7 @@ async def build(context: ServiceContext[Settings]) -> None:
         new_book=lambda: MarkBook(parameters.instruments, parameters.prices),
         new_profiles=lambda: Profiles(parameters),
         new_surfaces=lambda: SurfaceBook(parameters),
+        new_averages=lambda: Averages(parameters),
         source=prices,
         smiles=RecordedSurfaces(prices.path, parameters),
         quotes=quotes,

@@ -66,6 +66,7 @@ def _close_batch(
     for order in alive[: sweeps.ACCOUNTS_MAX]:
         cancel(draft, order, reason=words.REFUSAL_INSTRUMENT_CLOSED)
     if len(alive) > sweeps.ACCOUNTS_MAX // 2:  # enough for one frame
+        sweep.batches += 1
         draft.note(journal_pb2.Effect(sweep=sweep))
         return
     accounts, last = sweeps.next_holders(draft, body.instrument, cursor=sweep.cursor)

@@ -10,7 +10,7 @@ from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.ids import entity_of
 from services.collateral_management.domain.draft import Draft
 
-ACCOUNTS_MAX = 4_000  # of one batch: a frame holds what is posted for them, borrowing and repaying included
+ACCOUNTS_MAX = 2_000  # of one batch: 0.9 MB of effects when each delivers and borrows twice; 4 MiB is the bound
 LOOKED_AT_MAX = 50_000  # accounts of one batch, those without a holding too
 
 
@@ -39,7 +39,7 @@ def advance(
     for account in accounts:
         deed(account)
         sweep.accounts += 1
-    sweep.cursor, sweep.is_over = last or sweep.cursor, not last
+    sweep.cursor, sweep.is_over, sweep.batches = last or sweep.cursor, not last, sweep.batches + 1
     if draft.state.lifecycle.sweeps.get((sweep.kind, sweep.subject)) is not None or not sweep.is_over:
         draft.note(journal_pb2.Effect(sweep=sweep))
     return sweep.is_over

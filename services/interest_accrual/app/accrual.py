@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ballast.events.v1 import commands_pb2, interest_pb2
 from libs.common.parameters import Instrument, Pool
 from libs.common.validity import Action, permits
+from services.interest_accrual.app.endings import Endings
 from services.interest_accrual.app.ports import CommandPort, RatesPort
 from services.interest_accrual.app.view import Mark, View
 from services.interest_accrual.domain import funding, quotas, schedule
@@ -39,6 +40,7 @@ class Accrual:
         self._view = view
         self._commands = commands
         self._rates = rates
+        self._endings = Endings(view)
         self._asked: dict[_Subject, _Asked] = {}
         self._returned: dict[int, int] = {}  # asset -> tick at which surplus was last sent back
         self._carried: dict[tuple[int, int], int] = {}  # (instrument, tick) -> remainder of our own proposals
@@ -57,16 +59,23 @@ class Accrual:
             decisions += self._propose_index(pool, outbox, now_s)
             self._move_quotas(pool, outbox, now_s)
         for instrument in parameters.instruments:
-            if instrument.is_margined:
+            if instrument.is_perpetual:
                 self._relay_funding(instrument, outbox, now_s)
-                self._propose_funding(instrument, outbox, now_s)
+                if not self._has_ended(instrument):
+                    self._propose_funding(instrument, outbox, now_s)
+            if instrument.is_margined and not self._has_ended(instrument):
                 self._settle(instrument, outbox, now_s)
+            for partition, command in self._endings.due(instrument, now_s=now_s):
+                outbox[partition].append(command)
         self._view.forget_relayed()
         if decisions:  # the reason first: no tick in the journal is without one
             await self._rates.publish(decisions)
         for partition, commands in outbox.items():
             await self._commands.send(partition, commands)
         return sum(map(len, outbox.values()))
+
+    def _has_ended(self, instrument: Instrument) -> bool:
+        return 0 < instrument.closes_ns <= self._view.run_time_ns
 
     def _due(self, period_ns: int) -> int:
         genesis = self._view.parameters.genesis_ns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ballast.events.v1 import commands_pb2, journal_pb2, market_pb2
+from ballast.events.v1 import commands_pb2, journal_pb2, lifecycle_pb2, market_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.ids import AssetId, SystemAccount, home_partition, system_index, system_kind
 from libs.common.parameters import Parameters
@@ -14,8 +14,14 @@ from services.interest_accrual.domain.accrual import PoolState
 from services.interest_accrual.domain.funding import FundingState
 from services.interest_accrual.domain.quotas import Shard
 
-_OURS = frozenset(("set_index", "set_funding", "settle_variation", "move_quota"))
-_EXPECTED = frozenset((ledger_pb2.REFUSAL_TICK_OUT_OF_ORDER, ledger_pb2.REFUSAL_INSUFFICIENT_LIQUIDITY))
+_OURS = frozenset(("set_index", "set_funding", "settle_variation", "move_quota", "close_instrument"))
+_EXPECTED = frozenset(
+    (
+        ledger_pb2.REFUSAL_TICK_OUT_OF_ORDER,
+        ledger_pb2.REFUSAL_INSUFFICIENT_LIQUIDITY,
+        ledger_pb2.REFUSAL_INSTRUMENT_CLOSED,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class PartitionView:
         self.pools: dict[int, journal_pb2.PoolIndex] = {}
         self.funding: dict[int, journal_pb2.FundingIndex] = {}
         self.settled: dict[int, int] = {}
+        self.listings: dict[int, tuple[lifecycle_pb2.Listing, int]] = {}  # instrument that has ended, and the sequence
+        self.sweeps: dict[tuple[int, int], lifecycle_pb2.Sweep] = {}  # under way, by kind and subject
         self.treasury: dict[tuple[int, int], int] = {}  # (asset, LineKind) of the house's lender -> balance
         self.quota_moves: dict[int, int] = {}  # asset -> number of the last move out of the shard
         self.on_their_way: dict[tuple[int, int], tuple[int, int]] = {}  # (to, sequence) -> asset, units of quotas sent
@@ -68,6 +76,7 @@ class View:
         self.parameters = parameters
         self.partitions = [PartitionView() for _ in range(parameters.partitions)]
         self.marks: dict[int, Mark] = {}
+        self.settlements: dict[int, tuple[Price, int]] = {}  # instrument -> final price, sequence of a frame with it
         self.mark_sequence = 0
         self.run_time_ns = UnixNs(0)
         self.index_decisions: dict[tuple[int, int], commands_pb2.SetIndex] = {}
@@ -83,6 +92,9 @@ class View:
         rows = zip(body.instrument, body.mark_price, body.index_price, body.validity, strict=True)
         for instrument, price, index_price, validity in rows:
             self.marks[instrument] = Mark(Price(price), Price(index_price), ValidityClass(validity))
+        for average in body.settlement_average:
+            if average.is_final:
+                self.settlements.setdefault(average.instrument, (Price(average.price), sequence))
 
     def fold_journal(
         self, partition: int, *, sequence: int, body: journal_pb2.JournalBody
@@ -122,6 +134,14 @@ class View:
                     self._decided_funding(effect.funding_index, sequence)
             case "settlement":
                 into.settled[effect.settlement.instrument] = effect.settlement.tick
+            case "listing":
+                into.listings[effect.listing.instrument] = (effect.listing, sequence)
+            case "sweep":
+                key = (effect.sweep.kind, effect.sweep.subject)
+                if effect.sweep.is_over:
+                    into.sweeps.pop(key, None)
+                else:
+                    into.sweeps[key] = effect.sweep
 
     def _decided_index(self, one: journal_pb2.PoolIndex, sequence: int) -> None:
         # A loss that the tick writes off was posted by the home partition for all of them: a relay carries none.

@@ -13,10 +13,11 @@ from libs.common.codec import headers
 from libs.common.ids import AssetId, InstrumentId
 from libs.common.topics import MARKS
 from libs.common.trace import Tracer, of_mark
-from libs.common.units import UnixNs
+from libs.common.units import Ppm, UnixNs
 from libs.common.validity import ValidityClass
 from services.price_ingestion.adapters.surface_words import surface_message, surface_of
 from services.price_ingestion.app.ports import Appended, Resumed, Volatilities
+from services.price_ingestion.domain.averages import SettlementAverage
 from services.price_ingestion.domain.guard import Mark
 from services.price_ingestion.domain.marks import MarkRow
 from services.price_ingestion.domain.surfaces import SurfaceRow
@@ -36,6 +37,7 @@ class MarksFold:
         self.sequence = 0  # of the last frame that carried rows
         self.snapshot_offset = _NO_SNAPSHOT
         self.surfaces: dict[AssetId, SurfaceRow] = {}
+        self.settlements: dict[InstrumentId, SettlementAverage] = {}
 
     def apply(self, frame: AcceptedFrame) -> None:
         """Folds one accepted frame; heartbeats change nothing."""
@@ -52,6 +54,7 @@ class MarksFold:
         if body.snapshot:
             self.snapshot_offset = frame.offset
         self.surfaces.update((row.underlying, row) for row in map(surface_of, body.surfaces))
+        self.settlements.update((one.instrument, one) for one in map(average_of, body.settlement_average))
 
     @property
     def resumed(self) -> Resumed | None:
@@ -65,6 +68,7 @@ class MarksFold:
             profiles=self._profiles.states,
             closes=self._profiles.closes,
             surfaces=tuple(self.surfaces.values()),
+            settlements=tuple(self.settlements.values()),
         )
 
 
@@ -103,6 +107,7 @@ class OwnedMarksLog:
         is_snapshot: bool,
         volatilities: Volatilities,
         surfaces: Sequence[SurfaceRow],
+        settlements: Sequence[SettlementAverage],
     ) -> Appended:
         """Returns when the frame is accepted. Raises LostOwnership when another writer took over."""
         if is_snapshot and self._has_written:
@@ -113,6 +118,7 @@ class OwnedMarksLog:
         offset = self._fold.snapshot_offset
         body = body_of(rows, is_snapshot=is_snapshot, snapshot_offset=offset, volatilities=volatilities)
         body.surfaces.extend(map(surface_message, surfaces))
+        body.settlement_average.extend(map(_average_message, settlements))
         accepted = await self._writer.append(
             body.SerializeToString(),
             input_offset=-1,
@@ -159,6 +165,29 @@ def body_of(
             )
             for asset, closes in volatilities.closes.items()
         ],
+    )
+
+
+def _average_message(one: SettlementAverage) -> market_pb2.SettlementAverage:
+    return market_pb2.SettlementAverage(
+        instrument=one.instrument,
+        price=one.price,
+        known_ppm=one.known,
+        is_final=one.is_final,
+        covered_ns=one.covered_ns,
+        weighted=one.weighted.to_bytes(16, "big"),
+    )
+
+
+def average_of(one: market_pb2.SettlementAverage) -> SettlementAverage:
+    """A settlement average as it stands on the log."""
+    return SettlementAverage(
+        instrument=InstrumentId(one.instrument),
+        weighted=int.from_bytes(one.weighted, "big"),
+        covered_ns=one.covered_ns,
+        price=one.price,
+        known=Ppm(one.known_ppm),
+        is_final=one.is_final,
     )
 
 

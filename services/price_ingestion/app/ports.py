@@ -8,6 +8,7 @@ from typing import Protocol
 
 from libs.common.ids import AssetId, InstrumentId
 from libs.common.units import UnixNs
+from services.price_ingestion.domain.averages import SettlementAverage
 from services.price_ingestion.domain.guard import Quote
 from services.price_ingestion.domain.marks import MarkRow, Priced
 from services.price_ingestion.domain.pacing_words import HoldReason, Overdue
@@ -33,6 +34,7 @@ class Resumed:
     profiles: Mapping[AssetId, ProfileState] = field(default_factory=dict)
     closes: Closes = field(default_factory=dict)
     surfaces: tuple[SurfaceRow, ...] = ()
+    settlements: tuple[SettlementAverage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class MarksLog(Protocol):
         is_snapshot: bool,
         volatilities: Volatilities,
         surfaces: Sequence[SurfaceRow],
+        settlements: Sequence[SettlementAverage],
     ) -> Appended:
         """Returns when the frame is accepted. Raises LostOwnership when another writer took over."""
 

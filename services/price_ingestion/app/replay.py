@@ -18,6 +18,7 @@ from services.price_ingestion.app.ports import (
     SurfaceSource,
     Volatilities,
 )
+from services.price_ingestion.domain.averages import Averages
 from services.price_ingestion.domain.marks import MarkBook
 from services.price_ingestion.domain.pacing import Pacer
 from services.price_ingestion.domain.pacing_words import Advance, Ended, Event, FramePublished, Held
@@ -50,6 +51,7 @@ class Replay:
         new_book: Callable[[], MarkBook],
         new_profiles: Callable[[], Profiles],
         new_surfaces: Callable[[], SurfaceBook],
+        new_averages: Callable[[], Averages],
         source: QuoteSource,
         smiles: SurfaceSource,
         quotes: QuotesLog,
@@ -65,6 +67,8 @@ class Replay:
         self._profiles = new_profiles()
         self._new_surfaces = new_surfaces
         self._surfaces = new_surfaces()
+        self._new_averages = new_averages
+        self._averages = new_averages()
         self._source = source
         self._smiles = smiles
         self._quotes = quotes
@@ -86,12 +90,14 @@ class Replay:
     async def run(self, log: MarksLog, resumed: Resumed | None) -> None:
         """Replays from where the log stands, until cancelled. Raises LostOwnership when another writer took over."""
         self._book, self._profiles, self._surfaces = self._new_book(), self._new_profiles(), self._new_surfaces()
+        self._averages = self._new_averages()
         self._since_snapshot = self._cadence.snapshot_every_frames  # a new owner begins with a snapshot
         if resumed is not None:
             self._book.restore(resumed.rows, at_ns=resumed.run_time_ns)
             at_ns, closes = resumed.run_time_ns, resumed.closes
             self._profiles.restore(resumed.profiles, resumed.rows, closes=closes, at_ns=at_ns)
             self._surfaces.restore(resumed.surfaces, resumed.rows)
+            self._averages.restore(resumed.settlements, resumed.rows, at_ns=resumed.run_time_ns)
             self._at = FramePublished(resumed.sequence, resumed.run_time_ns)
             self.tell(self._at)
         while True:
@@ -127,6 +133,7 @@ class Replay:
         volatilities = Volatilities(moved, profiles.closed)
         if is_snapshot:
             volatilities = Volatilities(profiles.levels(), profiles.closes, profiles.states)
+        settlements = self._averages.take(self._book.rows(), now_ns=step.run_time_ns)
         sent_ns = self._wall_ns()
         appended = await log.append(
             run_time_ns=step.run_time_ns,
@@ -134,6 +141,7 @@ class Replay:
             is_snapshot=is_snapshot,
             volatilities=volatilities,
             surfaces=self._surfaces.surfaces if is_snapshot else shifted.surfaces,
+            settlements=self._averages.known if is_snapshot else settlements,
         )
         self._appended_wall_ns = self._wall_ns()
         self._since_snapshot = 1 if is_snapshot else self._since_snapshot + 1
@@ -171,7 +179,12 @@ class Replay:
                 pass
         if self._wall_ns() >= beat_ns and self._at.sequence:
             await log.append(
-                run_time_ns=self._at.run_time_ns, rows=(), is_snapshot=False, volatilities=Volatilities(), surfaces=()
+                run_time_ns=self._at.run_time_ns,
+                rows=(),
+                is_snapshot=False,
+                volatilities=Volatilities(),
+                surfaces=(),
+                settlements=(),
             )
             self._appended_wall_ns = self._wall_ns()
             self._show(f"{step.reason.value}: {step.detail}" if isinstance(step, Held) else "")

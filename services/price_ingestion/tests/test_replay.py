@@ -15,6 +15,7 @@ from libs.common.units import SECOND_NS, Ppm, UnixNs
 from libs.common.validity import ValidityClass
 from services.price_ingestion.app.ports import Appended, Resumed, Volatilities
 from services.price_ingestion.app.replay import Cadence, Replay
+from services.price_ingestion.domain.averages import Averages, SettlementAverage
 from services.price_ingestion.domain.guard import Mark, Quote
 from services.price_ingestion.domain.marks import MarkBook, MarkRow, Priced
 from services.price_ingestion.domain.pacing import Pacer
@@ -43,6 +44,7 @@ class FakeWorld:
     lose_at: int | None = None
     frames: list[tuple[int, tuple[MarkRow, ...], bool]] = field(default_factory=list)
     volatilities: list[Volatilities] = field(default_factory=list)
+    settlements: list[tuple[SettlementAverage, ...]] = field(default_factory=list)
     beats: int = 0
     shown: list[tuple[int, int, str, bool]] = field(default_factory=list)
     quoted: list[tuple[int, int]] = field(default_factory=list)
@@ -63,6 +65,7 @@ class FakeWorld:
         is_snapshot: bool,
         volatilities: Volatilities,
         surfaces: Sequence[SurfaceRow],
+        settlements: Sequence[SettlementAverage],
     ) -> Appended:
         await asyncio.sleep(0)
         if self.lose_at is not None and len(self.frames) >= self.lose_at:
@@ -72,6 +75,7 @@ class FakeWorld:
         else:
             self.frames.append((run_time_ns // MINUTE, tuple(rows), is_snapshot))
             self.volatilities.append(volatilities)
+            self.settlements.append(tuple(settlements))
         sequence = len(self.frames) + self.beats
         if rows and self.is_risk_alive and self.replay is not None:
             self.replay.tell(RiskPublished(0, sequence))
@@ -122,6 +126,7 @@ def build(world: FakeWorld, *, minutes: int = 20, heartbeat_ms: int = 250, snaps
         pacer=pacer,
         new_profiles=lambda: Profiles(PARAMETERS),
         new_surfaces=lambda: SurfaceBook(PARAMETERS),
+        new_averages=lambda: Averages(PARAMETERS),
         smiles=NoSurfaces(),
         new_book=lambda: MarkBook([one for one in PARAMETERS.instruments if one.id == BTC], PARAMETERS.prices),
         source=world,
