@@ -136,9 +136,9 @@ def _decide(
                     money.straighten(draft, account, asset)
                 for account in draft.clients_moved:
                     orders.cancel_what_no_longer_reduces(draft, account)
+                moving.leave(draft)
                 standing.reopen_what_is_used(draft)
                 client_money.keep(draft)
-                moving.leave(draft)
                 result = _small_enough(draft) or result
         except InvariantBroken:
             raise
