@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ballast.api.v1 import client_pb2
-from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.events.v1 import commands_pb2, journal_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.ids import partition_for_owner, partition_of, system_kind
 from services.venue_gateway.app.ledger_view import LedgerView
@@ -226,6 +226,103 @@ def move_capital(request: client_pb2.MoveCapitalRequest, asker: Asker) -> Planne
     return _planned(asker, partition_of(request.account), move_capital=body)
 
 
+def close_account(request: client_pb2.CloseAccountRequest, asker: Asker) -> Planned | Refused:
+    """An account of who asks, to be closed."""
+    account = _owned(asker, request.account)
+    if isinstance(account, Refused):
+        return account
+    body = lifecycle_pb2.CloseAccount(account=request.account)
+    return _planned(asker, partition_of(request.account), close_account=body)
+
+
+def reopen_account(request: client_pb2.ReopenAccountRequest, asker: Asker) -> Planned | Refused:
+    """A closed account of who asks, to be opened again."""
+    account = _owned(asker, request.account)
+    if isinstance(account, Refused):
+        return account
+    body = lifecycle_pb2.ReopenAccount(account=request.account)
+    return _planned(asker, partition_of(request.account), reopen_account=body)
+
+
+def amend_order(request: client_pb2.AmendOrderRequest, asker: Asker) -> Planned | Refused:
+    """New quantity and limit of a live order of who asks."""
+    account = _owned(asker, request.account)
+    if isinstance(account, Refused):
+        return account
+    order = asker.view.order(request.order)
+    instrument = asker.directory.instrument_by_id.get(order.instrument) if order else None
+    venue = asker.directory.venue_by_id.get(order.venue) if order else None
+    if order is None or order.account != request.account or instrument is None or venue is None:
+        detail = f"expected a live order of account {request.account}, was {request.order}"
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_ORDER, detail)
+    terms = translation.order_terms(
+        asker.directory,
+        symbol=instrument.symbol,
+        venue_name=venue.name,
+        quantity=request.quantity,
+        limit_price=request.limit_price,
+    )
+    if isinstance(terms, Refused):
+        return terms
+    body = lifecycle_pb2.AmendOrder(
+        account=request.account, order=request.order, lots=terms.lots, limit_price=terms.limit_price
+    )
+    return _planned(asker, partition_of(request.account), amend_order=body)
+
+
+def _operated(asker: Asker, partition: int) -> Refused | None:
+    if asker.principal.role != ledger_pb2.ROLE_OPERATOR:
+        return Refused(ledger_pb2.REFUSAL_NOT_AUTHORISED, "expected an operator")
+    if partition >= len(asker.view.books):
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_PARTITION, f"expected an existing partition, was {partition}")
+    return None
+
+
+def restrict_account(request: client_pb2.RestrictAccountRequest, asker: Asker) -> Planned | Refused:
+    """An account that an operator restricts, or gives free."""
+    refused = _operated(asker, partition_of(request.account))
+    if refused:
+        return refused
+    body = lifecycle_pb2.RestrictAccount(account=request.account, restricted=request.restricted, reason=request.reason)
+    return _planned(asker, partition_of(request.account), restrict_account=body)
+
+
+def redenominate_asset(request: client_pb2.RedenominateAssetRequest, asker: Asker) -> Planned | Refused:
+    """An asset that becomes another one in a partition."""
+    assets = _assets(asker, request.partition, request.asset, request.into)
+    if isinstance(assets, Refused):
+        return assets
+    body = lifecycle_pb2.RedenominateAsset(
+        asset=assets[0], into=assets[1], numerator=request.numerator, denominator=request.denominator,
+        reason=request.reason,
+    )  # fmt: skip
+    return _planned(asker, request.partition, redenominate_asset=body)
+
+
+def distribute(request: client_pb2.DistributeRequest, asker: Asker) -> Planned | Refused:
+    """A fork or an airdrop in a partition."""
+    assets = _assets(asker, request.partition, request.held, request.credited)
+    if isinstance(assets, Refused):
+        return assets
+    body = lifecycle_pb2.Distribute(
+        number=request.number, held=assets[0], credited=assets[1], numerator=request.numerator,
+        denominator=request.denominator, reason=request.reason,
+    )  # fmt: skip
+    return _planned(asker, request.partition, distribute=body)
+
+
+def _assets(asker: Asker, partition: int, *symbols: str) -> tuple[int, ...] | Refused:
+    refused = _operated(asker, partition)
+    if refused:
+        return refused
+    found = [asker.directory.asset_by_symbol.get(symbol) for symbol in symbols]
+    ids = tuple(one.id for one in found if one is not None)
+    if len(ids) < len(symbols):
+        known = ", ".join(asker.directory.asset_by_symbol)
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_ASSET, f"expected assets of {known}, was {', '.join(symbols)[:80]}")
+    return ids
+
+
 # By the name of the field in SubmitCommand and of the command's body alike.
 REQUESTS: dict[str, Callable[[Any, Asker], Planned | Refused]] = {
     "open_account": open_account,
@@ -238,6 +335,12 @@ REQUESTS: dict[str, Callable[[Any, Asker], Planned | Refused]] = {
     "redeem": redeem,
     "move_entity": move_entity,
     "move_capital": move_capital,
+    "close_account": close_account,
+    "reopen_account": reopen_account,
+    "amend_order": amend_order,
+    "restrict_account": restrict_account,
+    "redenominate_asset": redenominate_asset,
+    "distribute": distribute,
 }
 
 # Unary calls of these answer when the reservation is settled or voided.

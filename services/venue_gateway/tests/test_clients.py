@@ -14,7 +14,17 @@ from services.venue_gateway.app.accounts import account_response
 from services.venue_gateway.app.clients import session_of
 from services.venue_gateway.app.requests import REQUESTS, Planned, plan, principal_named
 from services.venue_gateway.domain.refusals import Refused
-from services.venue_gateway.tests.house import ACCOUNT, DIRECTORY, NOW_NS, ORDER, PARTITION, House, order, outcome_of
+from services.venue_gateway.tests.house import (
+    ACCOUNT,
+    DIRECTORY,
+    NOW_NS,
+    ORDER,
+    PARTITION,
+    House,
+    order,
+    order_outcome,
+    outcome_of,
+)
 
 SECOND = account_id(partition=PARTITION, entity=1, sub=1)
 FOREIGN = account_id(partition=PARTITION, entity=2, sub=0)
@@ -74,6 +84,24 @@ USD: dict[str, Any] = {"asset": "USD", "amount": "1"}
             client_pb2.MoveCapitalRequest(account=ACCOUNT, **USD),
             ledger_pb2.REFUSAL_UNKNOWN_ACCOUNT,
         ),
+        ("close_account", "bob", client_pb2.CloseAccountRequest(account=ACCOUNT), NOT_AUTHORISED),
+        ("reopen_account", "bob", client_pb2.ReopenAccountRequest(account=ACCOUNT), NOT_AUTHORISED),
+        ("restrict_account", "alice", client_pb2.RestrictAccountRequest(account=ACCOUNT), NOT_AUTHORISED),
+        ("redenominate_asset", "alice", client_pb2.RedenominateAssetRequest(), NOT_AUTHORISED),
+        (
+            "redenominate_asset",
+            "operator",
+            client_pb2.RedenominateAssetRequest(partition=4),
+            ledger_pb2.REFUSAL_UNKNOWN_PARTITION,
+        ),
+        ("distribute", "operator", client_pb2.DistributeRequest(held="BTC"), ledger_pb2.REFUSAL_UNKNOWN_ASSET),
+        ("amend_order", "bob", client_pb2.AmendOrderRequest(account=ACCOUNT, order=ORDER), NOT_AUTHORISED),
+        (
+            "amend_order",
+            "alice",
+            client_pb2.AmendOrderRequest(account=ACCOUNT, order=ORDER + 1),
+            ledger_pb2.REFUSAL_UNKNOWN_ORDER,
+        ),
         ("place_order", "bob", client_pb2.PlaceOrderRequest(account=ACCOUNT, **ORDER_WORDS), NOT_AUTHORISED),
         ("cancel_order", "bob", client_pb2.CancelOrderRequest(account=ACCOUNT, order=ORDER), NOT_AUTHORISED),
         (
@@ -108,6 +136,11 @@ def test_a_request_that_may_not_be_is_refused(
         ("transfer", "alice", client_pb2.TransferRequest(account=ACCOUNT, to_account=SECOND, **USD), PARTITION),
         ("place_order", "alice", client_pb2.PlaceOrderRequest(account=ACCOUNT, **ORDER_WORDS), PARTITION),
         ("cancel_order", "alice", client_pb2.CancelOrderRequest(account=ACCOUNT, order=ORDER), PARTITION),
+        ("close_account", "alice", client_pb2.CloseAccountRequest(account=ACCOUNT), PARTITION),
+        ("reopen_account", "alice", client_pb2.ReopenAccountRequest(account=ACCOUNT), PARTITION),
+        ("restrict_account", "operator", client_pb2.RestrictAccountRequest(account=ACCOUNT), PARTITION),
+        ("redenominate_asset", "operator", client_pb2.RedenominateAssetRequest(asset="LTC", into="ETH"), 0),
+        ("distribute", "operator", client_pb2.DistributeRequest(partition=3, held="BTC", credited="LTC"), 3),
         ("supply", "alice", client_pb2.SupplyRequest(account=ACCOUNT, **USD), PARTITION),
         ("redeem", "alice", client_pb2.RedeemRequest(account=ACCOUNT, asset="USD"), PARTITION),
     ],
@@ -120,6 +153,25 @@ def test_a_good_request_becomes_a_command_of_its_home_partition(
     assert planned.partition == partition
     assert planned.command.WhichOneof("body") == name
     assert planned.command.principal.id == principal
+
+
+def test_an_order_is_amended_in_its_own_lots_and_steps(house: House) -> None:
+    house.journal(order_outcome(order()))
+    request = client_pb2.AmendOrderRequest(account=ACCOUNT, order=ORDER, quantity="0.007", limit_price="59999.99")
+    planned = plan("amend_order", request, house.clients.asker("alice"))
+    assert isinstance(planned, Planned)
+    amended = planned.command.amend_order
+    assert (amended.order, amended.lots, amended.limit_price) == (ORDER, 7, 5_999_999)
+    for wrong, reason in (
+        (client_pb2.AmendOrderRequest(quantity="0.0001"), ledger_pb2.REFUSAL_QUANTITY_OUT_OF_RANGE),
+        (client_pb2.AmendOrderRequest(limit_price="1.001"), ledger_pb2.REFUSAL_PRICE_OUT_OF_RANGE),
+    ):
+        changed = client_pb2.AmendOrderRequest()
+        changed.CopyFrom(request)
+        changed.MergeFrom(wrong)
+        refused = plan("amend_order", changed, house.clients.asker("alice"))
+        assert isinstance(refused, Refused)
+        assert refused.reason == reason
 
 
 def test_every_command_of_a_stream_has_a_handler() -> None:
