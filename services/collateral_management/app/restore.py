@@ -63,6 +63,7 @@ class Restorer:
         loading, newest = await self._load(store, state, epoch)
         loading.finish(top.registers)
         restored = Restored(epoch, head_of(top), exact_from=max(newest, top.sequence))
+        self.judge(restored, found="torn" if loading.is_torn else "whole", expected="whole")
         if newest <= top.sequence:
             self.judge(restored, found=(state.fingerprint, count(state)), expected=(top.fingerprint, top.items))
         state.begin_book(book, loading.effects)

@@ -16,6 +16,7 @@ from services.collateral_management.domain.state import ORDER, State
 
 Item = tuple[bytes, checkpoint_pb2.CheckpointItem | None]  # what it is, its value; None when it is no longer there
 HEAD = b"H"
+_ACCOUNT = b"A"
 _Item = checkpoint_pb2.CheckpointItem
 
 
@@ -59,7 +60,7 @@ def save(state: State, changes: Changes) -> Iterator[Item]:
         item = checkpoint_pb2.AccountItem(
             account=account, attributes=state.accounts.packed(account), lines=state.packed_lines(account)
         )
-        yield b"A%d" % account, _Item(account=item)
+        yield _ACCOUNT + b"%d" % account, _Item(account=item)
     for key in changes.items:
         found = state.items.get(key)
         name = b"E" + b"|".join([b"%d" % part for part in key])
@@ -142,6 +143,7 @@ class Loading:
 
     def __init__(self, state: State) -> None:
         self.accounts = 0
+        self.is_torn = False  # accounts are never removed: somebody is removing the whole set
         self.effects: list[journal_pb2.Effect] = []  # of all items, once loaded
         self._state = state
         self._rest: dict[bytes, checkpoint_pb2.CheckpointItem] = {}
@@ -150,6 +152,7 @@ class Loading:
         """Takes an item; a later one of the same name takes its place. Raises struct.error, DecodeError."""
         if item is None:
             self._rest.pop(name, None)
+            self.is_torn |= name.startswith(_ACCOUNT)
         elif item.HasField("account"):
             one = item.account
             self._state.load_account(one.account, attributes=one.attributes, lines=one.lines)
