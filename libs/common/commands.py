@@ -19,11 +19,16 @@ _RECORD_BYTES_MAX = BATCH_BYTES_MAX - 4_096  # room for the record's own framing
 
 def request_hash(command: commands_pb2.Command) -> bytes:
     """16 bytes that tell two requests under one key apart: SHA-256 over principal and body, the key left out."""
-    request = commands_pb2.Command()
-    request.CopyFrom(command)
-    if (key := command.WhichOneof("key")) is not None:
-        request.ClearField(key)
-    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()[:16]
+    content = command.SerializeToString(deterministic=True)
+    key = command.WhichOneof("key")
+    if key is not None:  # fields are written in the order of their numbers, the key before all others
+        size = getattr(command, key).ByteSize()
+        content = content[size + (2 if size < 0x80 else 3 if size < 0x4000 else _varint_end(content)) :]
+    return hashlib.sha256(content).digest()[:16]
+
+
+def _varint_end(content: bytes) -> int:
+    return next(at for at in range(1, len(content)) if content[at] < 0x80) + 1
 
 
 class CommandEncoder:

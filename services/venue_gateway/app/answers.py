@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ballast.events.v1 import commands_pb2, journal_pb2
 
@@ -39,14 +39,38 @@ def key_of(keyed: commands_pb2.Command | journal_pb2.Outcome) -> Key:
             return keyed.principal.id, b"", 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamWaits:
+    """The waits of one stream: hash of the request by number. `deliver` is told each number once with its answer."""
+
+    principal: str
+    session: bytes
+    deliver: Callable[[int, Answer], None]
+    requests: dict[int, bytes] = field(default_factory=dict)
+
+
 class Answers:
     """Delivers each outcome to the first that waits for its key and request."""
 
     def __init__(self) -> None:
         self._waiting: dict[Key, list[Ticket]] = {}
+        self._streams: dict[tuple[str, bytes], list[StreamWaits]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        streams = sum(len(one.requests) for several in self._streams.values() for one in several)
+        return streams + sum(map(len, self._waiting.values()))
+
+    def open(self, stream: StreamWaits) -> None:
+        """Looks for the outcomes of a stream until it is closed."""
+        self._streams.setdefault((stream.principal, stream.session), []).append(stream)
+
+    def close(self, stream: StreamWaits) -> None:
+        """Looks for them no more; nothing happens when it is closed already."""
+        key = (stream.principal, stream.session)
+        left = [one for one in self._streams.pop(key, []) if one is not stream]
+        if left:
+            self._streams[key] = left
+        stream.requests.clear()
 
     def expect(self, key: Key, request_hash: bytes, deliver: Callable[[Answer], None]) -> Ticket:
         """Has `deliver` called once with the outcome."""
@@ -64,10 +88,18 @@ class Answers:
 
     def resolve(self, answer: Answer) -> None:
         """Delivers an outcome."""
+        outcome = answer.outcome
+        if self._streams and outcome.WhichOneof("key") == "session":
+            n = outcome.session.n
+            for stream in self._streams.get((outcome.principal.id, outcome.session.session), ()):
+                if stream.requests.get(n) == outcome.request_hash:
+                    del stream.requests[n]
+                    stream.deliver(n, answer)
+                    return
         if not self._waiting:
             return
-        for ticket in self._waiting.get(key_of(answer.outcome), ()):
-            if ticket.request_hash == answer.outcome.request_hash:
+        for ticket in self._waiting.get(key_of(outcome), ()):
+            if ticket.request_hash == outcome.request_hash:
                 self.forget(ticket)
                 ticket.deliver(answer)
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from ballast.events.v1 import commands_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.commands import request_hash
 from libs.common.metrics import Metrics
-from services.venue_gateway.app.answers import Answer, Answers, Ticket, key_of
+from services.venue_gateway.app.answers import Answer, Answers, StreamWaits, Ticket, key_of
 from services.venue_gateway.app.ledger_view import LedgerView
+from services.venue_gateway.app.outbox import Outbox
 from services.venue_gateway.app.ports import Commands
 from services.venue_gateway.app.requests import JUDGED, Asker, Planned, plan, principal_named
 from services.venue_gateway.domain.directory import Directory
@@ -23,8 +24,6 @@ from services.venue_gateway.domain.refusals import Refused, sentence
 
 KEY_BYTES_MAX = 64
 UNARY_MAX = 4_096  # calls that wait at once
-
-Deliver = Callable[[int, client_pb2.CommandOutcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +41,15 @@ class ClientMetrics:
             "ballast_gateway_client_outcomes_total", "Outcomes of client commands.", ("command", "refusal")
         )
         self.seconds = metrics.histogram(
-            "ballast_gateway_client_command_seconds", "From command received to outcome in an accepted frame."
+            "ballast_gateway_client_command_seconds",
+            "From a request to its last outcome in an accepted frame.",
         )
         self.waiting = metrics.gauge("ballast_gateway_client_commands_waiting_count", "Commands without outcome yet.")
 
-    def count(self, command: str, refusal: int) -> None:
-        """Counts an outcome."""
+    def count(self, command: str, refusal: int, count: int = 1) -> None:
+        """Counts outcomes."""
         name = ledger_pb2.Refusal.Name(ledger_pb2.Refusal.ValueType(refusal)).removeprefix("REFUSAL_").lower()
-        self.outcomes.labels(command, "none" if not refusal else name).inc()
+        self.outcomes.labels(command, "none" if not refusal else name).inc(count)
 
 
 class Clients:
@@ -63,6 +63,7 @@ class Clients:
         self._answers = answers
         self._commands = commands
         self._metrics = metrics
+        self._outbox = Outbox(commands)
         self._unary = 0
         metrics.waiting.set_function(lambda: len(answers))
 
@@ -132,46 +133,41 @@ class Clients:
         return outcome
 
     def plan_stream(
-        self, command: client_pb2.SubmitCommand, *, principal: str, session: bytes
+        self, command: client_pb2.SubmitCommand, *, asker: Asker, session: bytes
     ) -> Planned | client_pb2.CommandOutcome:
         """The keyed command of one number of a stream, or the refusal that answers it."""
         name = command.WhichOneof("command") or ""
-        planned = plan(name, getattr(command, name, None), self.asker(principal))
+        planned = plan(name, getattr(command, name, None), asker)
         if isinstance(planned, Refused):
             self._metrics.count(name or "none", planned.reason)
             return client_pb2.CommandOutcome(refusal=planned.reason, detail=planned.detail)
-        planned.command.session.session = session
-        planned.command.session.n = command.n
+        key = planned.command.session
+        key.session, key.n = session, command.n
         return planned
 
-    async def send_stream(
-        self, planned: Sequence[tuple[int, Planned]], deliver: Deliver, *, tickets: dict[int, Ticket]
-    ) -> None:
-        """Sends commands of a stream in order; each outcome is delivered with its number when it is journalled.
+    def open_stream(self, stream: StreamWaits) -> None:
+        """Has the stream's outcomes delivered as they are journalled, until it is closed."""
+        self._answers.open(stream)
 
-        Args:
-            tickets: by number, the waits that are open; filled here, emptied as outcomes arrive.
-        """
-        started = time.perf_counter()
+    def close_stream(self, stream: StreamWaits) -> None:
+        """Ends the waits that are left."""
+        self._answers.close(stream)
+
+    def send_stream(self, planned: Sequence[Planned], stream: StreamWaits) -> None:
+        """Sends keyed commands of a stream in order."""
         by_partition: dict[int, list[commands_pb2.Command]] = {}
-        for n, one in planned:
-
-            def answered(answer: Answer, n: int = n) -> None:
-                outcome = command_outcome(answer)
-                del tickets[n]
-                self._metrics.count(answer.outcome.command, outcome.refusal)
-                self._metrics.seconds.observe(time.perf_counter() - started)
-                deliver(n, outcome)
-
-            tickets[n] = self._expect(one.command, answered)
+        for one in planned:
+            stream.requests[one.command.session.n] = request_hash(one.command)
             by_partition.setdefault(one.partition, []).append(one.command)
         for partition, commands in by_partition.items():
-            await self._commands.send(partition, commands)
+            self._outbox.post(partition, commands)
 
-    def forget(self, tickets: Iterable[Ticket]) -> None:
-        """Ends waits that nobody is interested in any more."""
-        for ticket in tickets:
-            self._answers.forget(ticket)
+    def answered(self, counts: Mapping[tuple[str, int], int], *, seconds: Iterable[float]) -> None:
+        """Counts outcomes of a stream by command and refusal, and how long requests took to their last outcome."""
+        for (command, refusal), count in counts.items():
+            self._metrics.count(command, refusal, count)
+        for one in seconds:
+            self._metrics.seconds.observe(one)
 
 
 def _with_client_key(planned: Planned, key: client_pb2.RequestKey, *, now_ns: int) -> Planned | Refused:
