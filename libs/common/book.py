@@ -189,10 +189,10 @@ class PartitionBook:
         self.streams: dict[str, int] = {}
         self.venue_epochs: dict[int, int] = {}
         self.movements: dict[tuple[int, int], movement_pb2.Movement] = {}  # sent, not known to have arrived
-        self.transit: dict[int, journal_pb2.TransitMark] = {}  # by partition they go to
-        self.moves: dict[int, journal_pb2.EntityMove] = {}  # entities on their way out
+        self.transit: dict[int, movement_pb2.TransitMark] = {}  # by partition they go to
+        self.moves: dict[int, movement_pb2.EntityMove] = {}  # entities on their way out
         self.quota_moves: dict[int, int] = {}  # asset -> number of the last move out of its pool
-        self.asks: dict[int, journal_pb2.CapitalAsk] = {}  # by episode
+        self.asks: dict[int, movement_pb2.CapitalAsk] = {}  # by episode
         self.pool_holds: dict[int, int] = {}  # asset -> tick before which nothing leaves the pool
         self.custody = CustodyBook()
         self.lifecycle = Lifecycle()

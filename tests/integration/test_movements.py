@@ -7,7 +7,7 @@ import random
 import signal
 from collections import Counter
 
-from ballast.events.v1 import commands_pb2
+from ballast.events.v1 import commands_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, account_id, partition_of, system_account, system_kind
 from tests.integration.ledger_house import PARTITIONS, USD, Journal, Ledger, Stream, deposit, until
@@ -69,7 +69,7 @@ async def test_an_entity_moves_though_the_ledger_is_killed_between_the_halves(fr
 
         leaving = Ledger(fresh_kafka, instance="0", settings={"BALLAST_FAILPOINTS": "read_back:1:kill"})
         async with running(leaving):  # it dies with the out-frame in the journal, and has told nobody
-            move = commands_pb2.MoveEntity(account=ENTITY, to_partition=AWAY)
+            move = movement_pb2.MoveEntity(account=ENTITY, to_partition=AWAY)
             await stream.one(HOME, of_owner(move_entity=move))
             assert await leaving.ended() == -signal.SIGKILL
         await until(lambda: len(journal.books[HOME].movements) == 1, "the out-frame")
@@ -111,7 +111,7 @@ async def test_house_capital_between_four_partitions_under_kill_9(fresh_kafka: s
             async with running(Ledger(fresh_kafka, instance=str(kill % 2))):
                 for _ in range(CAPITAL_MOVES):
                     origin, to = rng.sample(range(PARTITIONS), 2)
-                    body = commands_pb2.MoveCapital(
+                    body = movement_pb2.MoveCapital(
                         account=funds[origin], to_partition=to, asset=USD, units=rng.randint(1, 50_000)
                     )
                     await stream.one(origin, of_custodian(move_capital=body))

@@ -12,7 +12,7 @@ from libs.common.book import PartitionBook
 from libs.common.ids import SYSTEM_INDEX_COUNT, SystemAccount, home_partition, system_account, system_index, system_kind
 from libs.common.units import INDEX_ONE
 
-CHECKED = ("I1", "I2", "I3", "I6", "I7", "I10", "I11", "I13")
+CHECKED = ("I1", "I2", "I3", "I6", "I7", "I10", "I11", "I13", "I15")
 _STEPS = frozenset(
     (
         ledger_pb2.WATERFALL_STEP_FIRST_LOSS,
@@ -83,14 +83,18 @@ class Audit:
         sums: defaultdict[tuple[int, int], int] = defaultdict(int)
         for outcome in body.outcomes:
             of_pools: list[journal_pb2.Posting | journal_pb2.PoolIndex] = []
+            is_moving = False
             for effect in outcome.effects:
                 match effect.WhichOneof("effect"):
                     case "posting":
                         one = effect.posting
                         sums[one.asset, one.kind] += one.delta
                         self._emptied.pop(one.account, None)
-                        if system_kind(one.account) is SystemAccount.POOL:
+                        house = system_kind(one.account)
+                        if house is SystemAccount.POOL:
                             of_pools.append(one)
+                        elif house is SystemAccount.IN_TRANSIT:
+                            is_moving = True
                     case "order":
                         self._order(sequence, outcome.command, effect.order)
                     case "reservation":
@@ -101,6 +105,8 @@ class Audit:
                         of_pools.append(effect.pool_index)
                     case "waterfall":
                         self._waterfall(sequence, effect.waterfall, is_history)
+            if is_moving:
+                self._in_transit(sequence, outcome)
             if of_pools:
                 self._pools(sequence, outcome.command, of_pools)
         for account, episode in self._emptied.items():
@@ -113,6 +119,20 @@ class Audit:
 
     def _say(self, number: str, sequence: int, detail: str) -> None:
         self._found(number, f"partition {self._partition}, sequence {sequence}: {detail}")
+
+    def _in_transit(self, sequence: int, outcome: journal_pb2.Outcome) -> None:
+        """What an outcome posts to in-transit accounts is what it sends; arrivals are matched by `tools/reconcile`."""
+        away: defaultdict[tuple[int, int, int], int] = defaultdict(int)
+        for effect in outcome.effects:
+            one = effect.posting
+            if effect.HasField("posting") and system_kind(one.account) is SystemAccount.IN_TRANSIT:
+                away[system_index(one.account), one.asset, one.kind] += one.delta
+            for line in effect.movement.lines:
+                away[effect.movement.to_partition, line.asset, line.kind] -= line.units
+        origin = int(outcome.fact.stream.rpartition("/")[2]) if outcome.command == "arrive" else -1
+        for (other, asset, kind), total in away.items():
+            if total and other != origin:
+                self._say("I15", sequence, f"{outcome.command} leaves {total} of {asset}/{kind} on the way to {other}")
 
     def _pools(self, sequence: int, command: str, moved: Sequence[journal_pb2.Posting | journal_pb2.PoolIndex]) -> None:
         before: dict[int, tuple[int, int]] = {}  # by asset: left over with the tick's interest, loss
@@ -172,3 +192,4 @@ class Audit:
             self._say("I11", sequence, f"step {one.step} of the waterfall reaches other clients")
         if not is_history:
             self._paid(one.asset, one.step, one.units)
+

@@ -54,6 +54,7 @@ class Gauges:
     refused: Counter
     sequence: Gauge
     epoch: Gauge
+    movements: Gauge
     accepted: Histogram
     alerts: Counter
 
@@ -68,6 +69,7 @@ def gauges(metrics: Metrics) -> Gauges:
         metrics.counter("ballast_ledger_refusals_total", "Commands refused", ["command"]),
         metrics.gauge("ballast_ledger_journal_sequence", "Journal sequence accepted", ["partition"]),
         metrics.gauge("ballast_ledger_epoch_count", "Epoch of the claim in force", ["partition"]),
+        metrics.gauge("ballast_ledger_movements_pending_count", "Sent to others, not known to be there", ["partition"]),
         metrics.histogram("ballast_ledger_frame_accept_seconds", "Frame built to read back accepted"),
         alerts,
     )
@@ -336,6 +338,7 @@ class PartitionOwner:
         body = journal_pb2.JournalBody.FromString(accepted.body)
         self._read(accepted, body, is_history=False)
         self._books.changed(self.partition)
+        self._shown.movements.labels(self.partition).set(len(self._book.movements))
         if self._relay is not None:
             self._relay.accepted(body)
         if self._checkpoints is not None:

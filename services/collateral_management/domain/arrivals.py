@@ -13,7 +13,7 @@ from services.collateral_management.domain.draft import Draft, Refused
 Arrived = movement_pb2.Movement
 
 
-def arrive(draft: Draft, body: commands_pb2.Arrive, _: commands_pb2.Principal) -> int | Refused:
+def arrive(draft: Draft, body: movement_pb2.Arrive, _: commands_pb2.Principal) -> int | Refused:
     """Transfer sequence of the movement that is taken in."""
     one = body.movement
     take = ARRIVALS.get(one.kind)
@@ -59,7 +59,7 @@ def _capital(draft: Draft, one: Arrived) -> None:
 def _loss_notice(draft: Draft, one: Arrived) -> None:
     for each in one.wanted:
         if one.tick > draft.state.pool_holds.get(each.asset, 0):
-            draft.note(journal_pb2.Effect(pool_hold=journal_pb2.PoolHold(asset=each.asset, until_tick=one.tick)))
+            draft.note(journal_pb2.Effect(pool_hold=movement_pb2.PoolHold(asset=each.asset, until_tick=one.tick)))
 
 
 ARRIVALS: Mapping[int, Callable[[Draft, Arrived], None]] = {

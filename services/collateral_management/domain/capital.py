@@ -15,7 +15,7 @@ from services.collateral_management.domain.state import CASH
 CAPITAL = (SystemAccount.FIRST_LOSS, SystemAccount.INSURANCE, SystemAccount.SECOND_CAPITAL)
 
 
-def move_capital(draft: Draft, body: commands_pb2.MoveCapital, _: commands_pb2.Principal) -> int | Refused:
+def move_capital(draft: Draft, body: movement_pb2.MoveCapital, _: commands_pb2.Principal) -> int | Refused:
     """House account whose capital goes to its shard in another partition, or out of the house."""
     if not any(body.account == money.house(draft, kind) for kind in CAPITAL):
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"{body.account} holds no house capital")
@@ -58,7 +58,7 @@ def ask(draft: Draft, one: journal_pb2.Episode, short: Mapping[int, int]) -> Non
     """Asks every other partition for what an episode is short of, units by asset."""
     others = [each for each in range(draft.context.parameters.partitions) if each != draft.state.partition]
     wanted = [movements.line(one.account, asset, CASH, units) for asset, units in sorted(short.items())]
-    draft.put_capital_ask(journal_pb2.CapitalAsk(episode=one.episode, account=one.account, waiting=others))
+    draft.put_capital_ask(movement_pb2.CapitalAsk(episode=one.episode, account=one.account, waiting=others))
     for other in others:
         kind = words.MOVEMENT_KIND_CAPITAL_ASK
         _send(draft, other, kind, account=one.account, episode=one.episode, wanted=wanted)
@@ -90,7 +90,7 @@ def take_grant(draft: Draft, one: movement_pb2.Movement) -> None:
         _give_back(draft, list(one.lines))
         return
     waiting = [each for each in asked.waiting if each != one.from_partition]
-    answered = journal_pb2.CapitalAsk(
+    answered = movement_pb2.CapitalAsk(
         episode=asked.episode, account=asked.account, waiting=waiting, granted=[*asked.granted, *one.lines]
     )
     draft.put_capital_ask(answered)
@@ -102,9 +102,9 @@ def take_grant(draft: Draft, one: movement_pb2.Movement) -> None:
     finish(draft, answered)
 
 
-def finish(draft: Draft, asked: journal_pb2.CapitalAsk) -> None:
+def finish(draft: Draft, asked: movement_pb2.CapitalAsk) -> None:
     """The waterfall has run: what other partitions gave beyond what it took goes back to them."""
-    draft.put_capital_ask(journal_pb2.CapitalAsk(episode=asked.episode, account=asked.account, is_over=True))
+    draft.put_capital_ask(movement_pb2.CapitalAsk(episode=asked.episode, account=asked.account, is_over=True))
     _give_back(draft, list(asked.granted))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ballast.events.v1 import journal_pb2
+from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import invariant
 from libs.common.ids import SystemAccount, serial_id, system_account, system_index, system_kind
@@ -67,9 +67,9 @@ class Draft:
         self._pools: dict[int, dict[int, int]] = {}  # asset -> change of its pool's lines, by kind
         self.clients_moved: list[int] = []  # accounts of clients with a line that this command has moved, in order
         self._serials = 0
-        self._marks: dict[int, journal_pb2.TransitMark] = {}
-        self._moves: dict[int, journal_pb2.EntityMove] = {}
-        self._asks: dict[int, journal_pb2.CapitalAsk] = {}
+        self._marks: dict[int, movement_pb2.TransitMark] = {}
+        self._moves: dict[int, movement_pb2.EntityMove] = {}
+        self._asks: dict[int, movement_pb2.CapitalAsk] = {}
         self._touched: dict[tuple[int, int], None] = {}  # (client account, asset) of cash or debt moved
 
     # reading
@@ -98,17 +98,17 @@ class Draft:
         """An open episode as this command has left it."""
         return self._episodes.get(episode) or self.state.episodes.get(episode)
 
-    def transit_mark(self, to: int) -> journal_pb2.TransitMark:
+    def transit_mark(self, to: int) -> movement_pb2.TransitMark:
         """How far the movements to a partition are as this command has left it."""
         known = self._marks.get(to) or self.state.transit.get(to)
-        return known or journal_pb2.TransitMark(to_partition=to)
+        return known or movement_pb2.TransitMark(to_partition=to)
 
-    def capital_ask(self, episode: int) -> journal_pb2.CapitalAsk | None:
+    def capital_ask(self, episode: int) -> movement_pb2.CapitalAsk | None:
         """What an episode has asked of other partitions; over or not."""
         return self._asks.get(episode) or self.state.asks.get(episode)
 
     @property
-    def entity_moves(self) -> list[journal_pb2.EntityMove]:
+    def entity_moves(self) -> list[movement_pb2.EntityMove]:
         """Entities on their way out as this command has left them."""
         if not self._moves and not self.state.moves:
             return []
@@ -208,17 +208,17 @@ class Draft:
         self._episodes[one.episode] = one
         self.effects.append(journal_pb2.Effect(episode=one))
 
-    def put_transit_mark(self, one: journal_pb2.TransitMark) -> None:
+    def put_transit_mark(self, one: movement_pb2.TransitMark) -> None:
         """Replaces how far the movements to a partition are."""
         self._marks[one.to_partition] = one
         self.effects.append(journal_pb2.Effect(transit_mark=one))
 
-    def put_entity_move(self, one: journal_pb2.EntityMove) -> None:
+    def put_entity_move(self, one: movement_pb2.EntityMove) -> None:
         """Replaces an entity's move."""
         self._moves[one.entity] = one
         self.effects.append(journal_pb2.Effect(entity_move=one))
 
-    def put_capital_ask(self, one: journal_pb2.CapitalAsk) -> None:
+    def put_capital_ask(self, one: movement_pb2.CapitalAsk) -> None:
         """Replaces what an episode has asked for."""
         self._asks[one.episode] = one
         self.effects.append(journal_pb2.Effect(capital_ask=one))

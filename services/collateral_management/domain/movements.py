@@ -50,7 +50,7 @@ def send(draft: Draft, one: movement_pb2.Movement) -> int:
         draft.move(debit=each.account, credit=away, asset=each.asset, kind=each.kind, units=each.units)
     draft.note(journal_pb2.Effect(movement=one))
     draft.put_transit_mark(
-        journal_pb2.TransitMark(to_partition=one.to_partition, sent=one.sequence, arrived=mark.arrived)
+        movement_pb2.TransitMark(to_partition=one.to_partition, sent=one.sequence, arrived=mark.arrived)
     )
     return one.sequence
 
@@ -62,7 +62,7 @@ def land(draft: Draft, one: movement_pb2.Movement, account: int) -> None:
         draft.move(debit=away, credit=account, asset=each.asset, kind=each.kind, units=each.units)
 
 
-def to_suspense(draft: Draft, body: commands_pb2.Arrive) -> None:
+def to_suspense(draft: Draft, body: movement_pb2.Arrive) -> None:
     """Keeps what arrived and cannot be applied, so that nothing hangs between the partitions."""
     land(draft, body.movement, money.house(draft, SystemAccount.SUSPENSE))
 
@@ -86,7 +86,7 @@ def credit_cash(draft: Draft, account: int, *, source: int, asset: int, units: i
     credit(draft, account, source=source, lines=[line(source, asset, CASH, units)])
 
 
-def confirm_movements(draft: Draft, body: commands_pb2.ConfirmMovements, _: commands_pb2.Principal) -> int | Refused:
+def confirm_movements(draft: Draft, body: movement_pb2.ConfirmMovements, _: commands_pb2.Principal) -> int | Refused:
     """Partition in which everything up to a sequence has arrived: it is no longer kept here."""
     mark = draft.transit_mark(body.to_partition)
     if not 0 < body.sequence <= mark.sent:
@@ -99,6 +99,6 @@ def confirm_movements(draft: Draft, body: commands_pb2.ConfirmMovements, _: comm
         )
         draft.note(journal_pb2.Effect(movement=gone))
     draft.put_transit_mark(
-        journal_pb2.TransitMark(to_partition=body.to_partition, sent=mark.sent, arrived=body.sequence)
+        movement_pb2.TransitMark(to_partition=body.to_partition, sent=mark.sent, arrived=body.sequence)
     )
     return body.to_partition

@@ -17,7 +17,7 @@ from services.collateral_management.domain.state import LIVE, OVERDRAFT
 LINES_MAX = 10_000  # of an entity that moves: its movement is one command and one outcome on either side
 
 
-def move_entity(draft: Draft, body: commands_pb2.MoveEntity, sender: commands_pb2.Principal) -> int | Refused:
+def move_entity(draft: Draft, body: movement_pb2.MoveEntity, sender: commands_pb2.Principal) -> int | Refused:
     """Entity id of what goes: at once when no order of it is out, else as soon as the last one has ended."""
     first = draft.account(body.account)
     if first is None or entity_of(body.account) != body.account:
@@ -43,7 +43,7 @@ def move_entity(draft: Draft, body: commands_pb2.MoveEntity, sender: commands_pb
         for reservation in draft.state.reservations_of(one.account):
             end_reservation(draft, reservation, reason=words.REFUSAL_VOIDED_BY_MOVE)
     draft.put_entity_move(
-        journal_pb2.EntityMove(entity=body.account, to_partition=body.to_partition, into_entity=body.into_entity)
+        movement_pb2.EntityMove(entity=body.account, to_partition=body.to_partition, into_entity=body.into_entity)
     )
     return body.account
 
@@ -54,7 +54,7 @@ def _not_the_owners(first: journal_pb2.Account, sender: commands_pb2.Principal) 
     return gone(first)
 
 
-def _unreachable(draft: Draft, body: commands_pb2.MoveEntity, first: journal_pb2.Account) -> Refused | None:
+def _unreachable(draft: Draft, body: movement_pb2.MoveEntity, first: journal_pb2.Account) -> Refused | None:
     here, into = draft.state.partition, body.into_entity
     refused = movements.reachable(draft, body.to_partition)
     if body.to_partition == here and into and into != body.account:
@@ -104,7 +104,7 @@ def call_off(draft: Draft, entity: int) -> None:
             for one in _accounts(draft, entity):
                 restricted = bool(one.episode) or one.held or _overdrawn(draft, one)
                 draft.put_account(_changed(one, moving_to=0, restricted=restricted))
-            draft.put_entity_move(journal_pb2.EntityMove(entity=entity, is_out=True))
+            draft.put_entity_move(movement_pb2.EntityMove(entity=entity, is_out=True))
 
 
 def _overdrawn(draft: Draft, one: journal_pb2.Account) -> bool:
@@ -125,7 +125,7 @@ def leave(draft: Draft) -> None:
         terms = [each for one in accounts for each in _take_terms(draft, one.account)]
         for one in accounts:
             draft.put_account(_changed(one, moving_to=move.to_partition + 1, restricted=True, moved_out=True))
-        draft.put_entity_move(journal_pb2.EntityMove(entity=move.entity, is_out=True))
+        draft.put_entity_move(movement_pb2.EntityMove(entity=move.entity, is_out=True))
         out = movement_pb2.Movement(
             to_partition=move.to_partition, kind=words.MOVEMENT_KIND_ENTITY, account=move.entity,
             to_account=move.into_entity, owner=accounts[0].owner, lines=lines, indices=_indices(draft),

@@ -177,9 +177,7 @@ def _late_fill(draft: Draft, order: journal_pb2.Order, body: commands_pb2.OrderR
     if _post_trade(draft, suspense, order, body) is None:
         return
     posted = [each.posting for each in draft.effects[first:] if each.HasField("posting")]
-    lines = [
-        movements.line(suspense, one.asset, one.kind, one.delta) for one in posted if one.account == suspense
-    ]
+    lines = [movements.line(suspense, one.asset, one.kind, one.delta) for one in posted if one.account == suspense]
     movements.credit(draft, order.account, source=suspense, lines=lines)
     draft.alert("moved_fill", account=order.account, detail=f"order {order.order} had ended: {_said(body)}")
 

@@ -16,7 +16,7 @@ from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.state import CASH, QUOTA
 
 
-def move_quota(draft: Draft, body: commands_pb2.MoveQuota, _: commands_pb2.Principal) -> int | Refused:
+def move_quota(draft: Draft, body: movement_pb2.MoveQuota, _: commands_pb2.Principal) -> int | Refused:
     """Transfer sequence of idle units on their way to another shard."""
     refused = known_pool(draft, body.asset) or positive(body.units) or movements.reachable(draft, body.to_partition)
     if refused:
@@ -31,7 +31,7 @@ def move_quota(draft: Draft, body: commands_pb2.MoveQuota, _: commands_pb2.Princ
     idle = draft.balance(pool, body.asset, CASH)
     if idle < body.units:
         return Refused(words.REFUSAL_INSUFFICIENT_LIQUIDITY, f"the shard has {idle} units idle, not {body.units}")
-    moved = journal_pb2.QuotaMoved(
+    moved = movement_pb2.QuotaMoved(
         asset=body.asset, number=body.number, to_partition=body.to_partition, units=body.units
     )
     draft.note(journal_pb2.Effect(quota_moved=moved))

@@ -25,7 +25,7 @@ def withdraw(draft: Draft, body: commands_pb2.Withdraw, sender: commands_pb2.Pri
     return refused or _reserve(draft, body, to_account=0, destination=body.destination)
 
 
-def transfer(draft: Draft, body: commands_pb2.Transfer, sender: commands_pb2.Principal) -> int | Refused:
+def transfer(draft: Draft, body: movement_pb2.Transfer, sender: commands_pb2.Principal) -> int | Refused:
     """Reservation id of a transfer to another account of the same entity."""
     refused = _may_reserve(draft, body, sender)
     if refused:
@@ -40,7 +40,7 @@ def transfer(draft: Draft, body: commands_pb2.Transfer, sender: commands_pb2.Pri
     return _reserve(draft, body, to_account=body.to_account, destination="")
 
 
-def _transfer_away(draft: Draft, body: commands_pb2.Transfer) -> int | Refused:
+def _transfer_away(draft: Draft, body: movement_pb2.Transfer) -> int | Refused:
     """To an account of the same owner elsewhere: its partition alone knows whether there is one, else it comes back."""
     refused = movements.reachable(draft, partition_of(body.to_account))
     if refused is None and (system_kind(body.to_account) is not None or not body.to_account >> 16 & 0xFFFFFFFF):
@@ -50,7 +50,7 @@ def _transfer_away(draft: Draft, body: commands_pb2.Transfer) -> int | Refused:
 
 
 def _may_reserve(
-    draft: Draft, body: commands_pb2.Withdraw | commands_pb2.Transfer, sender: commands_pb2.Principal
+    draft: Draft, body: commands_pb2.Withdraw | movement_pb2.Transfer, sender: commands_pb2.Principal
 ) -> Refused | None:
     refused = owned(draft, body.account, sender) or known_asset(draft, body.asset) or positive(body.units)
     refused = refused or spendable(draft, body.account, asset=body.asset, units=body.units)
@@ -74,7 +74,7 @@ def _sibling_in_episode(draft: Draft, account: int) -> Refused | None:
 
 
 def _reserve(
-    draft: Draft, body: commands_pb2.Withdraw | commands_pb2.Transfer, *, to_account: int, destination: str
+    draft: Draft, body: commands_pb2.Withdraw | movement_pb2.Transfer, *, to_account: int, destination: str
 ) -> int:
     reservation = draft.new_id()
     draft.post(body.account, body.asset, CASH, -body.units)

@@ -52,9 +52,9 @@ _Kept = TypeVar(
     journal_pb2.Reservation,
     journal_pb2.Episode,
     journal_pb2.PoolIndex,
-    journal_pb2.TransitMark,
-    journal_pb2.EntityMove,
-    journal_pb2.CapitalAsk,
+    movement_pb2.TransitMark,
+    movement_pb2.EntityMove,
+    movement_pb2.CapitalAsk,
     movement_pb2.Movement,
 )
 
@@ -88,10 +88,10 @@ class State(Memory):
         self.venue_epochs: dict[int, int] = {}
         self.streams: dict[str, int] = {}
         self.movements: dict[tuple[int, int], movement_pb2.Movement] = {}  # (to, sequence) -> not known to have arrived
-        self.transit: dict[int, journal_pb2.TransitMark] = {}  # by partition they go to
-        self.moves: dict[int, journal_pb2.EntityMove] = {}  # entities on their way out
+        self.transit: dict[int, movement_pb2.TransitMark] = {}  # by partition they go to
+        self.moves: dict[int, movement_pb2.EntityMove] = {}  # entities on their way out
         self.quota_moves: dict[int, int] = {}  # asset -> number of the last move out of its pool
-        self.asks: dict[int, journal_pb2.CapitalAsk] = {}  # by episode
+        self.asks: dict[int, movement_pb2.CapitalAsk] = {}  # by episode
         self.pool_holds: dict[int, int] = {}  # asset -> tick before which nothing leaves the pool
         self.aliases: dict[int, int] = {}  # account id before it moved here -> id now
         self.windows: dict[str, tuple[int, int]] = {}  # client -> (window of run time, commands in it)

@@ -99,7 +99,7 @@ def _hold_pool(draft: Draft, asset: int, units: int) -> None:
     """Nobody redeems at an index that does not carry the loss: not here, and nowhere once the notice is there."""
     # A tick that is due already may have been decided before the loss: then the one after it carries the loss.
     until = max(accounts.tick_in_force(draft, asset), accounts.tick_due(draft)) + 1
-    draft.note(journal_pb2.Effect(pool_hold=journal_pb2.PoolHold(asset=asset, until_tick=until)))
+    draft.note(journal_pb2.Effect(pool_hold=movement_pb2.PoolHold(asset=asset, until_tick=until)))
     for other in range(draft.context.parameters.partitions):
         if other != draft.state.partition:
             lost = movements.line(money.pool_account(draft, asset), asset, LOSS, units)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ballast.events.v1 import journal_pb2
+from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, account_id, system_account
@@ -112,11 +112,24 @@ def two_open_episodes(house: House) -> None:
     house.frame("open_episode", journal_pb2.Effect(episode=other))
 
 
+AWAY = system_account(SystemAccount.IN_TRANSIT, partition=0, index=3)
+
+
+def leaves_without_a_movement(house: House) -> None:
+    house.frame("verdict", posting(CLIENT, CASH, -5, 0), posting(AWAY, CASH, 5, 5))
+
+
+def movement_of_less_than_left(house: House) -> None:
+    line = movement_pb2.MovedLine(account=CLIENT, asset=USD, kind=CASH, units=4)
+    out = journal_pb2.Effect(movement=movement_pb2.Movement(to_partition=3, sequence=1, lines=[line]))
+    house.frame("verdict", posting(CLIENT, CASH, -5, 0), posting(AWAY, CASH, 5, 5), out)
+
+
 PLANTED: list[tuple[str, Callable[[House], None]]] = [
     ("I1", lines_do_not_sum), ("I2", pool_below_zero), ("I2", pool_pays_for_nothing),
     ("I3", released_without_verdict), ("I3", settled_without_verdict), ("I6", emptied_with_a_line),
     ("I7", borrow_index_falls), ("I7", supply_index_falls), ("I10", opened_while_healthy), ("I11", unknown_step),
-    ("I13", two_open_episodes),
+    ("I13", two_open_episodes), ("I15", leaves_without_a_movement), ("I15", movement_of_less_than_left),
 ]  # fmt: skip
 
 

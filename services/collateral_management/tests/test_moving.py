@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -273,7 +274,7 @@ def test_shares_keep_their_pool_balanced_wherever_they_are_repaid(town: Town) ->
 def test_consent_and_what_is_lent_under_it_go_along(town: Town) -> None:
     story = town[0]
     account = story.account(usd=100)
-    terms = {
+    terms: dict[str, Any] = {
         "account": account, "asset": USD, "mode": custody.CUSTODY_MODE_LENDABLE, "cap_units": 60 * DOLLAR,
         "document_hash": b"\x07" * 32, "consented_at_ns": story.now_ns,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pools over partitions: idle units moved by command, house capital of all shards, loss that nobody can run from (I2)."""
+"""Pools over partitions: idle units that move, house capital of all shards, loss that nobody can run from (I2)."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def stream(partition: int) -> str:
 
 def arrival(one: movement_pb2.Movement) -> commands_pb2.Command:
     """The command that the relay sends for a movement."""
-    command = commands_pb2.Command(arrive=commands_pb2.Arrive(movement=one))
+    command = commands_pb2.Command(arrive=movement_pb2.Arrive(movement=one))
     command.principal.id, command.principal.role = "collateral_management", words.ROLE_SERVICE
     command.fact.stream, command.fact.sequence = stream(one.from_partition), one.sequence
     command.fact.previous = one.sequence - 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from ballast.events.v1 import commands_pb2, interest_pb2
+from ballast.events.v1 import commands_pb2, interest_pb2, movement_pb2
 from libs.common.parameters import Instrument, Pool
 from libs.common.validity import Action, permits
 from services.interest_accrual.app.endings import Endings
@@ -135,7 +135,7 @@ class Accrual:
             have = view.partitions[move.origin].quota_moves.get(pool.asset, 0)
             subject = ("move_quota", pool.asset, move.origin)
             for number in self._missing(subject, have=have, want=have + 1, now_s=now_s):
-                one = commands_pb2.MoveQuota(asset=pool.asset, number=number, to_partition=move.to, units=move.units)
+                one = movement_pb2.MoveQuota(asset=pool.asset, number=number, to_partition=move.to, units=move.units)
                 outbox[move.origin].append(commands_pb2.Command(move_quota=one))
 
     def _propose_funding(self, instrument: Instrument, outbox: _Outbox, now_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Where idle units go: who is short is helped by the bank, the bank by who has most, and nothing is sent for nothing."""
+"""Where idle units go: the bank helps who is short, who has most helps the bank, and nothing is sent for nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def moves(*shards: Shard, is_tick: bool = False) -> list[tuple[int, int, int]]:
         ((shard(owed=70, on_its_way=70), shard(930), shard()),                      False, []),
         ((shard(20, owed=70), shard(1_000), shard()),                               False, [(BANK, 0, 50)]),
         ((shard(owed=70), shard(1_000, claims=9_500), shard()),                     False, [(BANK, 0, 50)]),
-        ((shard(owed=70), shard(40), shard(500)),                                   False, [(BANK, 0, 40), (2, BANK, 30)]),
+        ((shard(owed=70), shard(40), shard(500)),                              False, [(BANK, 0, 40), (2, BANK, 30)]),
         ((shard(owed=70), shard(40, on_its_way=30), shard(500)),                    False, [(BANK, 0, 40)]),
         ((shard(owed=70), shard(), shard(500, claims=4_800)),                       False, [(2, BANK, 20)]),
         ((shard(10, claims=100), shard(1_000), shard()),                            False, []),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ballast.api.v1 import client_pb2
-from ballast.events.v1 import commands_pb2, journal_pb2, lifecycle_pb2
+from ballast.events.v1 import commands_pb2, journal_pb2, lifecycle_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.ids import partition_for_owner, partition_of, system_kind
 from services.venue_gateway.app.ledger_view import LedgerView
@@ -129,7 +129,7 @@ def transfer(request: client_pb2.TransferRequest, asker: Asker) -> Planned | Ref
     amount = translation.amount(asker.directory, symbol=request.asset, text=request.amount)
     if isinstance(amount, Refused):
         return amount
-    body = commands_pb2.Transfer(
+    body = movement_pb2.Transfer(
         account=source.account, to_account=target.account, asset=amount.asset.id, units=amount.units
     )
     return _planned(asker, partition_of(source.account), transfer=body)
@@ -205,7 +205,7 @@ def move_entity(request: client_pb2.MoveEntityRequest, asker: Asker) -> Planned 
     entity = _owned(asker, request.entity)
     if isinstance(entity, Refused):
         return entity
-    body = commands_pb2.MoveEntity(
+    body = movement_pb2.MoveEntity(
         account=request.entity, to_partition=request.to_partition, into_entity=request.into_entity
     )
     return _planned(asker, partition_of(request.entity), move_entity=body)
@@ -220,7 +220,7 @@ def move_capital(request: client_pb2.MoveCapitalRequest, asker: Asker) -> Planne
     amount = translation.amount(asker.directory, symbol=request.asset, text=request.amount)
     if isinstance(amount, Refused):
         return amount
-    body = commands_pb2.MoveCapital(
+    body = movement_pb2.MoveCapital(
         account=request.account, to_partition=request.to_partition, asset=amount.asset.id, units=amount.units
     )
     return _planned(asker, partition_of(request.account), move_capital=body)

@@ -64,8 +64,10 @@ class Story:
         self, name: str, *, partition: int = 0, sender: str = "", stamps: dict[str, int] | None = None, **fields: object
     ) -> journal_pb2.Outcome:
         """Outcome of a command, which must be accepted."""
-        message = "".join(part.capitalize() for part in name.split("_"))
-        command = commands_pb2.Command(**{name: getattr(commands_pb2, message)(**fields)})
+        command = commands_pb2.Command()
+        body = getattr(command, name)
+        body.SetInParent()
+        body.MergeFrom(type(body)(**fields))
         command.principal.id, command.principal.role = sender, words.ROLE_CLIENT
         if name == "confirm_deposit":
             command.principal.id, command.principal.role = "custodian", words.ROLE_CUSTODIAN
