@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ballast.events.v1 import commands_pb2
+from ballast.events.v1 import commands_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
 from libs.common.errors import Fault
 from libs.common.ids import SystemAccount, partition_for_owner, system_account
@@ -69,6 +69,7 @@ class Clients:
         self._custody: list[asyncio.Lock] = [asyncio.Lock() for _ in range(PARTITIONS)]
         self._run_clock_ns = int(parameters().genesis_ns)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.terms: Callable[[int, int, int], commands_pb2.Command] | None = None  # what they want of their terms
 
     # sending
 
@@ -226,15 +227,17 @@ class Clients:
         if chance < 0.83:
             to = rng.choice(client.accounts if rng.random() < 0.9 else rng.choice(self.everyone).accounts or [0])
             return commands_pb2.Command(
-                transfer=commands_pb2.Transfer(account=account, to_account=to, asset=asset, units=units)
+                transfer=movement_pb2.Transfer(account=account, to_account=to, asset=asset, units=units)
             )
         if chance < 0.9:
             return commands_pb2.Command(supply=commands_pb2.Supply(account=account, asset=asset, units=units))
         if chance < 0.94:
             units = rng.choice((0, units))
             return commands_pb2.Command(redeem=commands_pb2.Redeem(account=account, asset=asset, units=units))
-        if chance < 0.98:
+        if chance < 0.97:
             return self._move(client, account)
+        if self.terms is not None and chance < 0.99:
+            return self.terms(account, asset, units)
         return self._spam(account, asset)
 
     def _move(self, client: Client, account: int) -> commands_pb2.Command:
@@ -244,7 +247,7 @@ class Clients:
         into = rng.choice(there) if there and rng.random() < 0.6 else 0
         if rng.random() < 0.1:
             into = rng.choice(rng.choice(self.everyone).accounts or [0]) & ~0xFFFF
-        body = commands_pb2.MoveEntity(account=account & ~0xFFFF, to_partition=to, into_entity=into)
+        body = movement_pb2.MoveEntity(account=account & ~0xFFFF, to_partition=to, into_entity=into)
         return commands_pb2.Command(move_entity=body)
 
     def _first_order(self, account: int, lots: int) -> commands_pb2.PlaceOrder:
