@@ -69,6 +69,7 @@ class JournalFeed:
         self._readings = readings
         self._feeds: dict[int, _Feed] = {}
         self._heads: dict[int, ChainHead] = {}  # where books stand that were revoked
+        self._one_at_a_time = asyncio.Lock()
 
     async def on_assigned(self, partitions: set[int]) -> None:
         """Starts loading what is new; the callback itself reads nothing."""
@@ -141,9 +142,13 @@ class JournalFeed:
         self._show()
 
     async def _checkpoint(self, partition: int) -> ChainHead | None:
-        """The head of the checkpoint that the partition's book was made of; None when the whole journal is to be folded."""
+        """Head of the checkpoint that the partition's book was made of; None when the whole journal is to be folded."""
         if self._risk.partition(partition).fold.sequence:
             return None
+        async with self._one_at_a_time:
+            return await self._take_checkpoint(partition)
+
+    async def _take_checkpoint(self, partition: int) -> ChainHead | None:
         began = time.monotonic()
         try:
             kept = await read_checkpoint(
@@ -155,7 +160,8 @@ class JournalFeed:
         if kept is None:
             return None
         try:
-            self._risk.partition(partition).fold.begin(kept)
+            # Beside the event loop, which must answer the broker; nobody else looks at the book yet.
+            await asyncio.to_thread(self._risk.partition(partition).fold.begin, kept)
         except InvariantBroken as error:
             _LOG.error("checkpoint not taken", extra={"partition": partition, "error": str(error)})
             self._risk.begin_anew(partition)

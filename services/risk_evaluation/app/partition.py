@@ -27,7 +27,7 @@ FULL_ROWS_MAX = 2_048  # accounts of a partition that is published whole; everyo
 PART_ROWS = 512
 FRAME_ROWS_MAX = 65_536  # of a record, which holds eight million bytes
 
-_COMPARED = ("equity", "initial_margin", "maintenance_margin", "equity_for_new_risk", "state")
+_COMPARED = ("equity", "initial_margin", "maintenance_margin", "equity_for_new_risk")
 
 
 class PartitionRisk:
@@ -148,7 +148,10 @@ class PartitionRisk:
         """The kernel's figures of these rows are the oracle's, as long as book and marks are what was swept."""
         if self._swept is None or self._swept_at != (self.fold.sequence, market.sequence):
             return
-        same = all(np.array_equal(getattr(margins, name), getattr(self._swept, name)[rows]) for name in _COMPARED)
+        fresh = self._live.is_fresh[rows]
+        same = np.array_equal(margins.state, self._swept.state[rows]) and all(
+            np.array_equal(getattr(margins, name)[fresh], getattr(self._swept, name)[rows][fresh]) for name in _COMPARED
+        )
         invariant(same, "I8", f"partition {self.partition}: the kernel and its oracle differ")
 
     def next_part(self, market: Market, control: Control) -> Output | None:

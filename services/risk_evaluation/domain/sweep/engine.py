@@ -43,6 +43,14 @@ class Standings:
         a, b, c, d, emitted = (np.zeros(accounts, dtype=np.int64) for _ in range(5))
         return cls(a, b, c, d, np.zeros(accounts, dtype=np.uint8), np.zeros(accounts, dtype=np.uint8), emitted)
 
+    def with_room(self, accounts: int) -> Standings:
+        """The same with room for more accounts."""
+        wider = Standings.of(accounts)
+        for name in type(self).__slots__:
+            mine = getattr(self, name)
+            getattr(wider, name)[: mine.shape[0]] = mine
+        return wider
+
     @property
     def bytes(self) -> int:
         """Memory held."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from libs.common.ids import account_id
-from services.risk_evaluation.domain.arrays import F8, U1
+from services.risk_evaluation.domain.arrays import F8, I4, I8, U1, Mask
 from services.risk_evaluation.domain.columns import Columns, OpenOrder
 from services.risk_evaluation.domain.lines import quantities, still_money
 from services.risk_evaluation.domain.margin import evaluate
@@ -14,9 +16,22 @@ from services.risk_evaluation.domain.prices import Prices, price_book
 from services.risk_evaluation.domain.sweep.arena import Arena
 from services.risk_evaluation.domain.sweep.engine import Split, Standings, run_alone, run_entities, split
 from services.risk_evaluation.domain.sweep.entities import order_table
-from services.risk_evaluation.domain.sweep.layout import kernel_table
+from services.risk_evaluation.domain.sweep.layout import KernelTable, kernel_table
+from services.risk_evaluation.domain.sweep.movers import WINDOW, Reference, is_covered, reference
+from services.risk_evaluation.domain.sweep.ticks import Ticks
 
 ROWS_AT_ONCE = 16_384
+TICKS_FROM = 4_096  # fewer accounts are swept as fast
+LOOSE_MAX = 0.02  # share of accounts without intervals from which all are laid anew
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticking:
+    # laid: accounts that have intervals; those that came later have none.
+    ticks: Ticks
+    reference: Reference
+    funding: tuple[int, ...]
+    laid: int
 
 
 def warm_up(model: Model) -> None:
@@ -35,10 +50,15 @@ class LiveBook:
 
     Args:
         columns: the book; nobody else takes its changes.
+        ticks_from: accounts from which only those are valued whose state may have changed.
     """
 
-    def __init__(self, model: Model, columns: Columns) -> None:
+    def __init__(self, model: Model, columns: Columns, *, ticks_from: int = TICKS_FROM) -> None:
         self._model, self._columns = model, columns
+        self._ticks_from = ticks_from
+        self._ticking: _Ticking | None = None
+        self._is_fresh: Mask = np.zeros(0, dtype=np.bool_)
+        self._is_member: Mask = np.zeros(0, dtype=np.bool_)
         self._arena = Arena(lines=len(model.lines.bucket))
         self._money: F8 = np.zeros(0)
         self._out = Standings.of(0)
@@ -49,20 +69,53 @@ class LiveBook:
         """Sweeps by another model of the same columns from now on."""
         self._model = model
 
+    @property
+    def is_fresh(self) -> Mask:
+        """Rows whose figures are of the last prices; of the others the state alone is: it cannot have changed."""
+        return self._is_fresh
+
     def standings(self, prices: Prices) -> Standings:
         """The margins; the arrays are written again by the next call."""
         columns, count = self._columns, len(self._columns.accounts)
-        self._follow(prices, count)
-        which = self._split_now()
+        changed = self._follow(prices, count)
+        was_member, which = self._is_member, self._split_now()
         table = kernel_table(self._model, prices)
-        run_alone(self._arena, self._money, table, which.alone, self._out)
+        self._is_fresh = np.zeros(count, dtype=np.bool_)
+        if count >= self._ticks_from and is_covered(self._model):
+            left = np.flatnonzero(was_member & ~self._is_member[: was_member.shape[0]])
+            self._tick(prices, table, np.union1d(changed, left).astype(np.int32))
+        else:
+            self._ticking = None
+            run_alone(self._arena, self._money, table, which.alone, self._out)
+            self._is_fresh[:] = True
         if which.members.shape[0]:
             rows = np.flatnonzero(self._was_ordered)
             book = columns.some_rows(rows.tolist())
             orders = order_table(self._model, prices, table, book, rows=rows, accounts=count)
             run_entities(self._arena, self._money, table, orders, which, self._out)
+            self._is_fresh[which.members] = True
         self._beyond_lines(prices)
         return self._out
+
+    def _tick(self, prices: Prices, table: KernelTable, changed: I4) -> None:
+        """Values whose state may have changed, or everyone around a new reference."""
+        ticking, funding = self._ticking, tuple(self._columns.funding)
+        count = self._out.equity.shape[0]
+        if ticking is not None and ticking.reference.model is self._model and ticking.funding == funding:
+            moves = ticking.reference.moves(prices)
+            new = np.arange(ticking.laid, count)
+            if new.shape[0] + ticking.ticks.loose <= LOOSE_MAX * count and not ticking.reference.is_far(moves):
+                skip = self._is_member
+                ticking.ticks.put(self._money, self._out)
+                ticking.ticks.tick(table, moves, dirty=changed[changed < ticking.laid], skip=skip)
+                new = np.ascontiguousarray(new[~skip[new]])
+                run_alone(self._arena, self._money, table, new, self._out)
+                self._is_fresh[ticking.ticks.valued] = self._is_fresh[new] = True
+                return
+        start = reference(self._model, prices, table)
+        ticks = Ticks(self._arena, self._money, table, start.slopes, self._out, window=WINDOW, widest=start.table)
+        self._ticking = _Ticking(ticks, start, funding, count)
+        self._is_fresh[:] = True
 
     def _beyond_lines(self, prices: Prices) -> None:
         """Entities with options or dated futures: the kernel sums lines, the oracle knows their add-ons too."""
@@ -80,13 +133,15 @@ class LiveBook:
         if not np.array_equal(is_ordered, self._was_ordered):
             self._was_ordered = is_ordered.copy()
             self._split = split(columns.entities, self._was_ordered)
+            self._is_member = np.zeros(is_ordered.shape[0], dtype=np.bool_)
+            self._is_member[self._split.members] = True
         return self._split
 
-    def _follow(self, prices: Prices, count: int) -> None:
+    def _follow(self, prices: Prices, count: int) -> I8:
         changed = self._columns.take_changed()
         if count != self._money.shape[0]:
             self._money = np.concatenate([self._money, np.zeros(count - self._money.shape[0])])
-            self._out = Standings.of(count)
+            self._out = self._out.with_room(count)
         lines = np.arange(len(self._model.lines.bucket))
         for begin in range(0, len(changed), ROWS_AT_ONCE):
             rows = changed[begin : begin + ROWS_AT_ONCE]
@@ -95,3 +150,4 @@ class LiveBook:
             self._money[rows] = still_money(self._model, prices, book)
             self._arena.set(np.repeat(rows, lines.shape[0]), np.tile(lines, len(rows)), held.reshape(-1))
         self._arena.take_dirty()
+        return np.array(changed, dtype=np.int64)

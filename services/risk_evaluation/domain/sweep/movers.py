@@ -1,0 +1,166 @@
+"""What moves a live book between two sweeps: each coin's mark, each margined instrument's, each bucket's half spread.
+
+Volatilities and time move scenario ranges, not prices of lines: a new model is a new reference, and so is funding. What
+options are worth moves with both, and the kernel does not carry options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from libs.common.parameters import InstrumentKind
+from libs.common.units import PPM
+from services.risk_evaluation.domain.arrays import F8, I8
+from services.risk_evaluation.domain.lines import line_table
+from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.prices import Prices
+from services.risk_evaluation.domain.sweep.intervals import Bounds, Slopes, slopes
+from services.risk_evaluation.domain.sweep.layout import HALF_SPREAD, LIQUIDITY_WIDTH, KernelTable
+
+WINDOW = 0.02  # how far a mark may go from the reference, as a share
+SPREAD_SCALE = 0.1  # a half spread, a share of notional too, gets so much of a mark's room
+RENEW_SHARE = 0.7  # of the window, after which the reference is renewed
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Prices from which moves are counted, with the slopes that hold around them.
+
+    Args:
+        lines: (movers a bucket, buckets) line that a mover of a bucket is the mark of, -1 for none; the last mover is
+            the half spread.
+        marks: (lines) what moves with each line's mark in proportion. table: the kernel's, with half spreads as wide
+            as they may become.
+    """
+
+    model: Model
+    prices: Prices
+    slopes: Slopes
+    lines: I8
+    marks: F8
+    table: KernelTable
+
+    def moves(self, prices: Prices) -> Mapping[int, float]:
+        """How far each mover is from the reference, by its number: kind · buckets + bucket."""
+        now = _marks(self.model, prices)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = np.where(now == self.marks, 0.0, now / self.marks - 1.0)
+        found: dict[int, float] = {}
+        kinds, buckets = self.lines.shape
+        for kind in range(kinds - 1):
+            for bucket in range(buckets):
+                line = int(self.lines[kind, bucket])
+                if line >= 0:
+                    moved = float(shares[line])
+                    found[kind * buckets + bucket] = moved if np.isfinite(moved) else np.inf
+        for bucket, (one, was) in enumerate(zip(prices.liquidity, self.prices.liquidity, strict=True)):
+            same = one.impact == was.impact and one.marginal_max == was.marginal_max
+            found[(kinds - 1) * buckets + bucket] = one.half_spread - was.half_spread if same else np.inf
+        return found
+
+    def is_far(self, moves: Mapping[int, float]) -> bool:
+        """Whether some mark nears the end of the window."""
+        kinds, buckets = self.lines.shape
+        return any(
+            abs(moved) > RENEW_SHARE * WINDOW * (SPREAD_SCALE if number >= (kinds - 1) * buckets else 1.0)
+            for number, moved in moves.items()
+        )
+
+
+def is_covered(model: Model) -> bool:
+    """Whether intervals cover a model: nothing settles in, or is quoted in, another coin that moves."""
+    still = [column for column in range(len(model.assets)) if column not in model.risky]
+    quoted = [one for one in model.instruments if not one.is_option]
+    return not model.lines.settles and all(model.asset_column[one.quote] in still for one in quoted)
+
+
+def reference(model: Model, prices: Prices, table: KernelTable) -> Reference:
+    """The reference at these prices. Requires `is_covered`."""
+    order = model.lines
+    buckets = len(order.coin)
+    margined: list[list[int]] = [[] for _ in range(buckets)]
+    for line in order.margined:
+        margined[order.bucket[line]].append(line)
+    kinds = 2 + max((len(each) for each in margined), default=0)
+    lines = np.full((kinds, buckets), -1, dtype=np.int64)
+    lines[0] = order.coin
+    for bucket, found in enumerate(margined):
+        lines[1 : 1 + len(found), bucket] = found
+    low, high = _bounds(model, prices)
+    moved = []
+    for kind in range(kinds - 1):
+        mine = lines[kind][lines[kind] >= 0] if kind else None
+        moved.append((_of(low, model, mine), _of(high, model, mine), 1.0))
+    moved.append((*_spread_bounds(model, prices), SPREAD_SCALE))
+    wide = table.liquidity.copy()
+    wide.reshape(-1, LIQUIDITY_WIDTH)[:, HALF_SPREAD] += WINDOW * SPREAD_SCALE
+    found_slopes = slopes(table, moved)
+    return Reference(model, prices, found_slopes, lines, _marks(model, prices), replace(table, liquidity=wide))
+
+
+@dataclass(frozen=True, slots=True)
+class _Slopes:
+    # (lines, scenarios + 2): by the coin's mark, and by the line's own; value in each scenario, then value, notional.
+    coin: F8
+    own: F8
+
+
+def _bounds(model: Model, prices: Prices) -> tuple[_Slopes, _Slopes]:
+    order, scenarios = model.lines, model.moves.shape[0]
+    table = line_table(model, prices)
+    value, notional = table[:, scenarios + 1], table[:, scenarios + 2]
+    whole = np.concatenate([table[:, :scenarios] + value[:, None], value[:, None], notional[:, None]], axis=1)
+    low, high = (_Slopes(np.zeros_like(whole), np.zeros_like(whole)) for _ in range(2))
+    coins = list(order.coin)
+    for bounds in (low, high):
+        bounds.coin[coins] = whole[coins]  # a coin is worth its mark, times a factor, in every scenario
+    for number, (one, line) in enumerate(zip(model.margined, order.margined, strict=True)):
+        notionals = float(prices.lot_notional[number])  # c·M, or c/M coins, in USD
+        if one.kind is InstrumentKind.INVERSE_PERP:
+            paid = -whole[line] - notionals  # F·S in each scenario: the lot is worth −c·S/M − F·S there
+            paid[-1] = -whole[line, -1]
+            for bounds, side in ((low, -1.0), (high, 1.0)):
+                bounds.coin[line] = -notionals / (1.0 + side * WINDOW) - paid
+                bounds.coin[line, -1] = -paid[-1]
+                bounds.own[line, :-1] = notionals * (1.0 + side * WINDOW) / (1.0 - side * WINDOW) ** 2
+        else:
+            change = table[line, :scenarios] + notionals  # c·M·(1 + move)
+            for bounds in (low, high):
+                bounds.own[line] = np.concatenate([change, [notionals, notionals]])
+    return low, high
+
+
+def _of(bounds: _Slopes, model: Model, lines: I8 | None) -> Bounds:
+    # What a coin's mark moves; or, of these lines, what their own marks do.
+    whole = bounds.coin
+    if lines is not None:
+        whole = np.zeros_like(bounds.own)
+        whole[lines] = bounds.own[lines]
+    return whole[:, model.initial_rows], whole[:, model.maintenance_rows], whole[:, model.stress_rows], whole[:, -2:]
+
+
+def _spread_bounds(model: Model, prices: Prices) -> tuple[Bounds, Bounds]:
+    # A is at most ρ times the half spread's share of the net notional, which the window may widen.
+    notional = line_table(model, prices)[:, model.moves.shape[0] + 2] * (model.initial_over_maintenance_ppm / PPM)
+    near, far = notional * (1.0 - WINDOW), notional * (1.0 + WINDOW)
+    nothing = np.zeros((notional.shape[0], model.moves.shape[0] + 2))
+    rest = nothing[:, model.maintenance_rows], nothing[:, model.stress_rows], nothing[:, -2:]
+    lanes = nothing[:, model.initial_rows]
+    return (lanes + np.minimum(near, far)[:, None], *rest), (lanes + np.maximum(near, far)[:, None], *rest)
+
+
+def _marks(model: Model, prices: Prices) -> F8:
+    # By line: something that moves with its mark in proportion, 0 without one.
+    found = np.zeros(len(model.lines.bucket))
+    for position, line in enumerate(model.lines.coin):
+        found[line] = prices.unit[model.risky[position]]
+    for number, (one, line) in enumerate(zip(model.margined, model.lines.margined, strict=True)):
+        notional = float(prices.lot_notional[number])
+        if one.kind is InstrumentKind.INVERSE_PERP:
+            found[line] = float(prices.settle[number]) / notional if notional > 0.0 else 0.0
+        else:
+            found[line] = notional
+    return found
