@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from examples.venue.book import Level, Limit, OrderBook, Side, Trade
 from examples.venue.ladder import MarketMaker
-from examples.venue.listing import Instrument, Listing, MalformedPrice
+from examples.venue.listing import Instrument, Listing, MalformedPrice, decimal
+from examples.venue.options import Option, Surface
 from examples.venue.reports import Kind, Outbox, Report
 
 LOTS_MAX = 10**12
@@ -87,13 +88,16 @@ class VenueEngine:
         self.outbox = Outbox()
         self.run_time_ns = 0
 
-    def move(self, *, run_time_ns: int, prices: Mapping[str, str]) -> tuple[str, ...]:
+    def move(
+        self, *, run_time_ns: int, prices: Mapping[str, str], surfaces: Mapping[int, Surface] | None = None
+    ) -> tuple[str, ...]:
         """Takes the run clock and the reference prices; quotes around them and fills what they moved through.
 
         Args:
             run_time_ns: an earlier one than known does not move the clock back.
             prices: decimal strings by symbol; an instrument without a price keeps the one it had. One that never had
                 a price, nor its reference symbol, is not quoted.
+            surfaces: by underlying; options are quoted around what these and the venue's own spot price make of them.
         Returns: what could not be taken, in words.
         """
         self.run_time_ns = max(self.run_time_ns, run_time_ns)
@@ -102,12 +106,24 @@ class VenueEngine:
             text = prices.get(symbol) or prices.get(instrument.reference)
             if text:
                 try:
-                    self._references[symbol] = instrument.nearest_ticks(text)
+                    if instrument.option is None:
+                        self._references[symbol] = instrument.nearest_ticks(text)
+                    else:
+                        self._value(instrument, instrument.option, text, surfaces or {})
                 except MalformedPrice as error:
                     faults.append(f"{symbol}: {error}")
             if symbol in self._references:
                 self._requote(symbol)
         return tuple(faults)
+
+    def _value(self, instrument: Instrument, option: Option, spot: str, surfaces: Mapping[int, Surface]) -> None:
+        """The reference price of an option: what it is worth here, at least a tick; without it the last one stands."""
+        surface = surfaces.get(option.underlying)
+        if surface is None:
+            return
+        value = option.price(spot=float(decimal(spot)), surface=surface, run_time_ns=self.run_time_ns)
+        if value is not None:
+            self._references[instrument.symbol] = max(1, round(value / float(instrument.tick)))
 
     def place(self, request: OrderRequest, *, received_wall_ns: int) -> bool:
         """Whether the order is taken or was taken before; the same id again is the same order.

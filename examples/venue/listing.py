@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.venue.ladder import Ladder
+from examples.venue.options import Option
 
 SECOND_NS = 1_000_000_000
 
@@ -41,6 +42,7 @@ class Instrument:
         reference: the symbol whose reference price it follows when its own has none (a perpetual: its spot).
         is_inverse: a lot is face in the quote asset, and fees are in the base asset.
         fee_decimals: digits after the point of the asset that fees are paid in.
+        option: what it is an option on; its reference price is what that is worth.
     """
 
     symbol: str
@@ -50,6 +52,7 @@ class Instrument:
     is_inverse: bool
     fee_decimals: int
     ladder: Ladder
+    option: Option | None = None
 
     def ticks(self, text: str) -> int:
         """A client's price in ticks. Raises MalformedPrice unless it is a positive multiple of the tick."""
@@ -130,4 +133,21 @@ def _instrument(block: dict[str, Any]) -> Instrument:
             jitter_ppm=int(block["jitter_ppm"]),
             refill_ns=int(block["refill_seconds"]) * SECOND_NS,
         ),
+        option=_option(block) if "option" in block else None,
+    )
+
+
+def _option(block: dict[str, Any]) -> Option:
+    if block["option"] not in ("call", "put"):
+        raise MalformedListing(f"{block['symbol']}: expected option call or put, was {block['option']!r}")
+    strike = decimal(block["strike"])
+    if strike <= 0:
+        raise MalformedListing(f"{block['symbol']}: expected strike above 0")
+    return Option(
+        underlying=int(block["underlying"]),
+        is_call=block["option"] == "call",
+        strike=float(strike),
+        expiry_ns=int(block["expiry_s"]) * SECOND_NS,
+        in_coins=bool(block.get("in_coins", False)),
+        vol_bias_ppm=int(block.get("vol_bias_ppm", 0)),
     )

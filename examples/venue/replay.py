@@ -9,8 +9,10 @@ from collections.abc import Callable
 import grpc
 
 from ballast.api.v1 import replay_pb2, replay_pb2_grpc
+from ballast.types.v1 import market_pb2
 from examples.venue.engine import VenueEngine
 from examples.venue.observe import Conditions, Metrics
+from examples.venue.options import Smile, Surface
 from examples.venue.retry import Backoff
 
 _LOG = logging.getLogger("venue.replay")
@@ -66,7 +68,8 @@ class ReplayWatcher:
             _LOG.info("replay watched", extra={"fields": {"run_time_ns": response.run_time_ns}})
         # A response for all venues names them; only our own prices count.
         prices = {each.instrument: each.price for each in response.prices if each.venue in ("", self._name)}
-        faults = self._engine.move(run_time_ns=response.run_time_ns, prices=prices)
+        surfaces = {each.underlying: _surface(each) for each in response.surfaces}
+        faults = self._engine.move(run_time_ns=response.run_time_ns, prices=prices, surfaces=surfaces)
         self._metrics.moves.inc()
         for fault in faults:
             self._metrics.bad_prices.inc()
@@ -75,3 +78,8 @@ class ReplayWatcher:
             _LOG.info("replay ended", extra={"fields": {"run_time_ns": response.run_time_ns}})
         self._has_ended = response.ended
         self._on_move()
+
+
+def _surface(message: market_pb2.VolatilitySurface) -> Surface:
+    smiles = {one.expiry_ns: Smile(one.a, one.b, one.rho, one.m, one.sigma) for one in message.smiles}
+    return Surface(message.made_at_ns, smiles)

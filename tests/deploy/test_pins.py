@@ -11,7 +11,8 @@ from packaging.utils import canonicalize_name
 from tools.demo.processes import SERVICES
 from tools.images.pins import UnknownExtra, pins
 
-HEAVY = {"faust-streaming", "numpy", "rocksdict"}
+HEAVY = {"faust-streaming", "llvmlite", "numba", "numpy", "rocksdict"}
+OF_SERVICE = {"risk_evaluation": HEAVY, "price_ingestion": {"numpy"}}  # smiles are checked over arrays
 
 
 def text_of(repository: Path, extras: list[str], *, own_only: bool = False) -> str:
@@ -41,8 +42,8 @@ def test_an_image_holds_everything_that_its_packages_need(repository: Path, serv
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_heavy_packages_are_in_the_image_of_risk_alone(repository: Path, service: str) -> None:
-    assert names_of(text_of(repository, [service])) & HEAVY == (HEAVY if service == "risk_evaluation" else set())
+def test_heavy_packages_are_in_the_images_that_need_them(repository: Path, service: str) -> None:
+    assert names_of(text_of(repository, [service])) & HEAVY == OF_SERVICE.get(service, set())
 
 
 def test_every_entry_is_the_locks_own_with_its_hashes(repository: Path) -> None:

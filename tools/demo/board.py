@@ -22,7 +22,7 @@ STATUS_SECONDS = 2.0
 # Drawing shares two cores with the whole run: after a frame the board rests this many times as long as it took.
 REST_PER_DRAW = 15
 WIDE_COLUMNS = 110
-_HEADER, _TOP, _WORST, _BOTTOM = 6, 10, 13, 11
+_HEADER, _TOP, _WORST, _BOTTOM = 6, 12, 13, 11
 
 
 class Source(Protocol):

@@ -152,7 +152,7 @@ class Driver:
     def _close_out(self, holder: Holder, book: PartitionBook) -> None:
         lines = book.lines_of(holder.account)
         for instrument in self._parameters.instruments:
-            if instrument.is_margined:
+            if instrument.is_margined or instrument.is_option:
                 lots = lines.get((instrument.id, words.LINE_KIND_LOTS), 0)
             else:
                 cash = lines.get((instrument.underlying, words.LINE_KIND_CASH), 0)
@@ -164,8 +164,9 @@ class Driver:
 
     def _reduce(self, holder: Holder, instrument: Instrument, lots: int, mark: int) -> None:
         self.sent["closing order"] += 1
-        worst = int(mark * (0.95 if lots > 0 else 1.05))
-        venue = "north" if instrument.symbol.startswith("LTC") else ("north", "south")[holder.client.number % 2]
+        reach = 0.20 if instrument.is_option else 0.05  # an option moves several times as far as its underlying
+        worst = max(1, int(mark * (1.0 - reach if lots > 0 else 1.0 + reach)))
+        venue = population.venue_of(instrument.symbol, holder.client.number)
         request = client_pb2.PlaceOrderRequest(
             account=holder.account,
             instrument=instrument.symbol,
@@ -227,7 +228,7 @@ class Driver:
     def _place(self, holder: Holder, plan: Trade) -> None:
         instrument = self._instruments[plan.instrument]
         mark = self._market.mark_price(plan.instrument)
-        lots = _lots(instrument, usd=plan.usd, price=mark) if mark else 0
+        lots = self._lots(instrument, usd=plan.usd, price=mark) if mark else 0
         if not mark or not lots:
             self.sent["too small to trade"] += 1
             return
@@ -238,10 +239,22 @@ class Driver:
             venue=plan.venue,
             side=market_pb2.SIDE_BUY if plan.buy else market_pb2.SIDE_SELL,
             quantity=_quantity(self._parameters, instrument, lots),
-            limit_price=from_scaled(int(mark * plan.limit), instrument.price_exponent),
+            limit_price=from_scaled(max(1, int(mark * plan.limit)), instrument.price_exponent),
             time_in_force=market_pb2.TIME_IN_FORCE_GTC if plan.rests else market_pb2.TIME_IN_FORCE_IOC,
         )
         self._spawn(self.desk(holder.client.desk).ask(client_pb2.SubmitCommand(place_order=request)))
+
+    def _lots(self, instrument: Instrument, *, usd: float, price: int) -> int:
+        """Lots of so much notional; an option's is that of its coins."""
+        if not instrument.is_option:
+            return _lots(instrument, usd=usd, price=price)
+        base = self._parameters.asset(instrument.underlying)
+        spot = self._parameters.instrument(base.price_instrument or 0) if base is not None else None
+        index = self._market.mark_price(spot.symbol) if spot is not None else None
+        if base is None or spot is None or not index:
+            return 0
+        coins = instrument.base_units_per_lot / 10.0**base.decimals
+        return min(int(instrument.max_order_lots), int(usd / (coins * index * 10.0**spot.price_exponent)))
 
     async def _withdraw(self, holder: Holder, plan: Withdrawal) -> None:
         """A unary call, sent again under the same key while the edge does not answer."""

@@ -60,6 +60,7 @@ def status_line(view: View) -> str:
         f"calls {view.calls:,}",
         episodes,
         f"fills {view.slippage.fills + view.episode_slippage.fills:,}",
+        *(f"{one.underlying} vol {one.vol:.0%}, options of {one.holders:,}" for one in view.options),
         f"bad debt {view.bad_debt_in_all:,.0f} USD",
     ]
     if clock.held_seconds:

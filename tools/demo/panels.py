@@ -132,7 +132,7 @@ def _pace(clock: Clock) -> Text:
 
 
 def marks(view: View) -> Panel:
-    """Marks with their change since the window began and how far they can be trusted."""
+    """Marks with their change since the window began and how far they can be trusted; coins that options are on."""
     table = _table(("instrument", "left"), ("mark", "right"), ("window", "right"), ("trust", "fill"))
     for row in view.marks:
         change = Text("-", "dim")
@@ -140,6 +140,10 @@ def marks(view: View) -> Panel:
             change = Text(f"{row.change:+.1%}", "green" if row.change >= 0 else "red")
         trust = _cut(row.validity.name, VALIDITY_STYLES[row.validity])
         table.add_row(row.symbol, Text(f"{row.price:,.{row.digits}f}", "bold"), change, trust)
+    for option in view.options:
+        coins = Text(f"{option.long:+,.0f} {-option.short:+,.0f}", "dim")
+        trust = _cut(option.validity.name, VALIDITY_STYLES[option.validity])
+        table.add_row(f"{option.underlying} options", Text(f"{option.vol:.0%} vol", "bold"), coins, trust)
     return framed(table, "marks")
 
 

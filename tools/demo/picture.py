@@ -93,6 +93,8 @@ class Picture:
         self.run_time_ns = 0
         self.watch = replay_pb2.WatchResponse()
         self.held_seconds: dict[str, float] = {}
+        self.options: dict[int, Instrument] = {one.id: one for one in parameters.instruments if one.is_option}
+        self.surfaces: dict[int, market_words.VolatilitySurface] = {}
         self.episode_orders: dict[int, journal_pb2.Order] = {}  # live ones
         self.opened = self.closed_healthy = self.closed_emptied = 0
         self._open_episodes: set[int] = set()
@@ -149,6 +151,7 @@ class Picture:
         if not body.instrument:
             return
         self.mark_frames.append(sequence)
+        self.surfaces.update((one.underlying, one) for one in body.surfaces)
         for instrument, price, validity in zip(body.instrument, body.mark_price, body.validity, strict=True):
             history = self.marks[instrument]
             history.add(run_time_ns=run_time_ns, price=price)
@@ -226,7 +229,9 @@ class Picture:
         mark = history.at(fill.executed_at_ns) if history is not None else None
         bp = slippage_bp(is_buy=is_buy, price=fill.price, mark=mark) if mark else None
         total = self.episode_slippage if fill.episode else self.client_slippage
-        total.add(bp, notional=self.valuation.notional(instrument, lots=fill.lots, price=fill.price))
+        # An option's price against its mark says how far its underlying is from its own.
+        counted = None if instrument.is_option else bp
+        total.add(counted, notional=self.valuation.notional(instrument, lots=fill.lots, price=fill.price))
         self.fills.append(
             FillRow(
                 account=fill.account,

@@ -15,6 +15,15 @@ _COINS = ("BTC", "ETH", "LTC")
 _COIN_WEIGHTS = (6, 3, 1)
 _ROUGH_PRICE = {"BTC": 16_000.0, "ETH": 780.0, "LTC": 300.0}  # to size a book; orders use the price of their moment
 _LOT_DIGITS = {"BTC": 3, "ETH": 2, "LTC": 2}
+_CALLS = {
+    "BTC": ("BTC-USD-20180223-20000-C", "BTC-USD-20180330-20000-C", "BTC-COIN-20180330-20000-C"),
+    "ETH": ("ETH-USD-20180330-1200-C",),
+}
+_PUTS = {
+    "BTC": ("BTC-USD-20180223-12000-P", "BTC-USD-20180330-8000-P", "BTC-COIN-20180330-10000-P"),
+    "ETH": ("ETH-USD-20180330-600-P",),
+}
+_OPTION_REACH = 0.15  # an option moves several times as far as its underlying
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,7 @@ class Trade:
 
     Args:
         at_s: run seconds after the start of the replay.
-        usd: notional; the quantity is taken at the price of the moment.
+        usd: notional, of an option that of its coins; the quantity is taken at the price of the moment.
         limit: worst price over the reference price, such as 1.01 to pay up to 1 %; below 1 a resting bid.
     """
 
@@ -129,7 +138,7 @@ Book = tuple[tuple[tuple[str, str], ...], tuple[Trade, ...]]
 
 
 def _opening(random: Random, instrument: str, *, buy: bool, usd: float) -> tuple[Trade, ...]:
-    venue = "north" if instrument.startswith("LTC") else random.choice(("north", "south"))
+    venue = venue_of(instrument, random.randrange(2))
     pieces = max(1, math.ceil(usd / 250_000))
     return tuple(
         Trade(random.randrange(OPENING_SECONDS), instrument, venue, buy, usd / pieces, 1.02 if buy else 0.98, False)
@@ -174,6 +183,45 @@ def _spread(random: Random, equity: float, *, leverage: float) -> Book:
     return (("USD", f"{equity:.2f}"),), long + short
 
 
+def venue_of(instrument: str, number: int) -> str:
+    """A venue that trades the instrument, another one for every other number."""
+    only_north = instrument.startswith(("LTC", "BTC-COIN", "ETH-USD-2"))
+    return "north" if only_north else ("north", "south")[number % 2]
+
+
+def _option(random: Random, symbols: tuple[str, ...], *, buy: bool, usd: float) -> Trade:
+    instrument = random.choice(symbols)
+    at_s = random.randrange(OPENING_SECONDS // 2, OPENING_SECONDS)
+    limit = 1.0 + _OPTION_REACH if buy else 1.0 - _OPTION_REACH
+    return Trade(at_s, instrument, venue_of(instrument, random.randrange(2)), buy, usd, limit, False)
+
+
+def _covered_call(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(("BTC", "ETH"), (2, 1))[0]
+    deposits = ((coin, f"{equity / _ROUGH_PRICE[coin]:.{_LOT_DIGITS[coin]}f}"), ("USD", f"{equity * 0.05:.2f}"))
+    return deposits, (_option(random, _CALLS[coin], buy=False, usd=equity * random.uniform(0.5, 0.95)),)
+
+
+def _covered_strangle(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(("BTC", "ETH"), (2, 1))[0]
+    deposits = ((coin, f"{equity / _ROUGH_PRICE[coin]:.{_LOT_DIGITS[coin]}f}"), ("USD", f"{equity * 0.2:.2f}"))
+    usd = equity * random.uniform(0.3, 0.7)
+    call = _option(random, _CALLS[coin], buy=False, usd=usd)
+    return deposits, (call, _option(random, _PUTS[coin], buy=False, usd=usd))
+
+
+def _option_buyer(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(("BTC", "ETH"), (2, 1))[0]
+    symbols = random.choice((_CALLS, _PUTS))[coin]
+    return (("USD", f"{equity:.2f}"),), (_option(random, symbols, buy=True, usd=equity * min(leverage, 2.0)),)
+
+
+def _option_seller(random: Random, equity: float, *, leverage: float) -> Book:
+    coin = random.choices(("BTC", "ETH"), (2, 1))[0]
+    symbols = random.choices((_PUTS, _CALLS), (2, 1))[0][coin]
+    return (("USD", f"{equity:.2f}"),), (_option(random, symbols, buy=False, usd=equity * min(leverage, 2.5)),)
+
+
 _STYLES = {
     "spot on margin": (30, _spot_margin),
     "perp long": (32, _perp_long),
@@ -181,6 +229,10 @@ _STYLES = {
     "coin-backed": (12, _coin_backed),
     "basis": (7, _basis),
     "spread": (7, _spread),
+    "covered call": (5, _covered_call),
+    "covered strangle": (3, _covered_strangle),
+    "option buyer": (6, _option_buyer),
+    "option seller": (6, _option_seller),
 }
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ballast.types.v1 import market_pb2
 from libs.common.ids import partition_of
 from libs.common.parameters import Asset, Instrument, InstrumentKind, Parameters
+from libs.common.units import YEAR_NS
 
 MarkOf = Callable[[int], int | None]  # instrument -> integer mark
 
@@ -56,6 +58,14 @@ class Valuation:
         if instrument.kind is InstrumentKind.INVERSE_PERP:
             return ratio / price / settlement * self.price(instrument, price)
         return ratio * price / settlement
+
+
+def at_the_money(surface: market_pb2.VolatilitySurface) -> float:
+    """Volatility a year at the forward, of the nearest expiry."""
+    nearest = min(surface.smiles, key=lambda one: one.expiry_ns)
+    root = math.sqrt(nearest.m * nearest.m + nearest.sigma * nearest.sigma)
+    total = nearest.a + nearest.b * (root - nearest.rho * nearest.m)
+    return math.sqrt(max(0.0, total) * YEAR_NS / max(1, nearest.expiry_ns - surface.made_at_ns))
 
 
 def digits_of(price: float) -> int:

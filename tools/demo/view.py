@@ -40,6 +40,23 @@ class MarkRow:
 
 
 @dataclass(frozen=True, slots=True)
+class OptionsRow:
+    """Options on one underlying.
+
+    Args:
+        vol: volatility a year at the money of the nearest expiry.
+        holders: accounts that hold any. long, short: coins that clients' options are on.
+    """
+
+    underlying: str
+    vol: float
+    validity: ValidityClass
+    holders: int
+    long: float
+    short: float
+
+
+@dataclass(frozen=True, slots=True)
 class AccountRow:
     """Margin of an account, in USD."""
 
@@ -223,6 +240,7 @@ class View:
     clock: Clock = field(default_factory=Clock)
     provenance: str = ""
     marks: tuple[MarkRow, ...] = ()
+    options: tuple[OptionsRow, ...] = ()
     accounts_by_state: tuple[int, ...] = (0, 0, 0, 0, 0)
     worst: tuple[AccountRow, ...] = ()
     episodes: tuple[EpisodeRow, ...] = ()

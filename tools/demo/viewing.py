@@ -10,13 +10,24 @@ import numpy as np
 
 from ballast.events.v1 import journal_pb2, market_pb2
 from ballast.types.v1 import ledger_pb2
-from libs.common.ids import SystemAccount, partition_of, system_account
+from libs.common.ids import SystemAccount, partition_of, system_account, system_kind
 from libs.common.parameters import Instrument
 from libs.common.units import INDEX_ONE, SECOND_NS
 from libs.common.validity import ValidityClass
 from tools.demo.picture import Picture, SlippageSum
-from tools.demo.valuation import digits_of
-from tools.demo.view import AccountRow, Clock, DepthRow, EpisodeRow, MarkRow, PoolRow, ServiceRow, SlippageFigures, View
+from tools.demo.valuation import at_the_money, digits_of
+from tools.demo.view import (
+    AccountRow,
+    Clock,
+    DepthRow,
+    EpisodeRow,
+    MarkRow,
+    OptionsRow,
+    PoolRow,
+    ServiceRow,
+    SlippageFigures,
+    View,
+)
 
 WORST_ROWS = 10
 DEPTH_BAND = 0.01
@@ -40,6 +51,7 @@ def view_of(picture: Picture, *, command_ends: dict[int, int]) -> View:
         clock=_clock(picture),
         provenance=provenance_line(picture),
         marks=tuple(_marks(picture)),
+        options=tuple(_options(picture)),
         accounts_by_state=_accounts_by_state(picture),
         worst=tuple(_worst(picture)),
         episodes=tuple(sorted(_episodes(picture), key=lambda row: -row.age_s)),
@@ -90,7 +102,7 @@ def _clock(picture: Picture) -> Clock:
 def _marks(picture: Picture) -> Iterator[MarkRow]:
     for instrument in picture.parameters.instruments:
         mark = picture.mark(instrument.id)
-        if mark is None:
+        if mark is None or instrument.is_option:
             continue
         start = picture.baseline.get(instrument.id)
         price = picture.valuation.price(instrument, mark)
@@ -102,6 +114,30 @@ def _marks(picture: Picture) -> Iterator[MarkRow]:
             validity=ValidityClass(validity) if validity in ValidityClass._value2member_map_ else ValidityClass.STALE,
             digits=min(digits_of(price), max(0, -instrument.price_exponent)),
         )
+
+
+def _options(picture: Picture) -> Iterator[OptionsRow]:
+    holders: defaultdict[int, set[int]] = defaultdict(set)
+    long: defaultdict[int, float] = defaultdict(float)
+    short: defaultdict[int, float] = defaultdict(float)
+    for book in picture.books.values():
+        for (account, subject, kind), lots in book.lines.items():
+            option = picture.options.get(subject) if kind == ledger_pb2.LINE_KIND_LOTS else None
+            if option is not None and system_kind(account) is None:
+                holders[option.underlying].add(account)
+                coins = picture.valuation.amount(option.underlying, lots * option.base_units_per_lot)
+                (long if lots > 0 else short)[option.underlying] += abs(coins)
+    for underlying, surface in picture.surfaces.items():
+        asset = picture.parameters.asset(underlying)
+        if asset is not None and surface.smiles:
+            yield OptionsRow(
+                underlying=asset.symbol,
+                vol=at_the_money(surface),
+                validity=ValidityClass(surface.validity),
+                holders=len(holders[underlying]),
+                long=long[underlying],
+                short=short[underlying],
+            )
 
 
 def _accounts_by_state(picture: Picture) -> tuple[int, ...]:
@@ -166,7 +202,7 @@ def _depth(picture: Picture) -> Iterator[DepthRow]:
     for instrument in picture.parameters.instruments:
         for venue in picture.parameters.venues:
             book = picture.liquidity.get((venue.id, instrument.id))
-            if book is None:
+            if book is None or instrument.is_option:
                 continue
             bid = picture.valuation.price(instrument, book.bid_price[0]) if book.bid_price else None
             ask = picture.valuation.price(instrument, book.ask_price[0]) if book.ask_price else None

@@ -138,8 +138,10 @@ class Figures:
     def _fill(self, one: journal_pb2.Fill) -> None:
         marks = self._world.marks
         mark = marks.mark(one.instrument, marks.number_at(one.executed_at_ns))
-        into = self.liquidation_fills if one.episode else self.fills
-        into.add(price=one.price, mark=mark.price, side=one.side)
+        instrument = self._instruments.get(one.instrument)
+        if instrument is None or not instrument.is_option:  # an option's moves several times as far as its underlying
+            into = self.liquidation_fills if one.episode else self.fills
+            into.add(price=one.price, mark=mark.price, side=one.side)
         if one.episode in self.episodes:
             self.episodes[one.episode].fills += 1
         if one.liquidation_fee_units and one.instrument in self._instruments:

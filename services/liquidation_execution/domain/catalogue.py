@@ -36,7 +36,7 @@ def catalogue_of(parameters: Parameters) -> Catalogue:
     """The parameter set indexed by id."""
     instruments: dict[int, Instrument] = {one.id: one for one in parameters.instruments}
     numeraire = next(one.id for one in parameters.assets if one.price_instrument is None)
-    spots = [one for one in parameters.instruments if not one.is_margined and one.quote == numeraire]
+    spots = [one for one in parameters.instruments if one.kind is InstrumentKind.SPOT and one.quote == numeraire]
     ordered = sorted(parameters.venues, key=lambda venue: venue.id)
     return Catalogue(
         parameters=parameters,
