@@ -9,7 +9,7 @@ from pathlib import Path
 
 from libs.common.config import load_parameters
 from libs.common.parameters import Parameters
-from libs.common.units import PPM, RATE_ONE, SECOND_NS, Ppm, Rate12
+from libs.common.units import PPM, RATE_ONE, SECOND_NS, Ppm, Rate12, Units
 from services.liquidation_execution.domain.catalogue import Catalogue, catalogue_of
 from services.risk_evaluation.domain.model import Model, build_model
 from services.venue_gateway.domain.directory import Directory
@@ -58,6 +58,14 @@ def parameters() -> Parameters:
             key_horizon_ns=20 * SECOND_NS,
             client_keys_max=12,
             session_outcomes=16,
+        ),
+        guards=replace(
+            whole.guards,
+            gate_after_negative_ns=2 * SECOND_NS,
+            outflows=tuple(
+                replace(one, hour_floor=Units(4 * 10**each), day_floor=Units(8 * 10**each), hour_share=Ppm(50_000))
+                for one, each in zip(whole.guards.outflows, (10, 8), strict=False)
+            ),
         ),
         schedule=replace(
             whole.schedule,

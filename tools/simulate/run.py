@@ -131,7 +131,7 @@ class _Seed:
             return town.reassign()
         chance = rng.random()
         if chance < 0.55:
-            return town.clients.act()
+            return town.clients.act() if rng.random() < 0.87 else town.staff.act(self.checker.books)
         if chance < 0.75:
             town.market.walk(crisis=doses.crisis)
             return f"price is {town.market.price}"
@@ -173,6 +173,7 @@ class _Seed:
         """No more faults: every order, question and episode comes to its end."""
         self._network.doses = replace(Doses.calm(), drift=self.doses.drift, skew_s=self.doses.skew_s)
         town.market.settle()
+        town.staff.at_peace()
         for venue in town.venues:
             venue.lots_shown, venue.is_prompt = 20_000, True
         self._trace("peace")

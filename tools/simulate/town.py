@@ -20,6 +20,7 @@ from tools.simulate.prices_node import PricesNode
 from tools.simulate.risk_node import RiskNode
 from tools.simulate.rogue import Rogue
 from tools.simulate.setting import Setting
+from tools.simulate.staff import Staff
 from tools.simulate.venue import VenueModel
 
 _RESTART_SECONDS = (0.2, 1.5)
@@ -106,6 +107,8 @@ class Town:
             self.prices, *self.ledgers, *self.risks, self.liquidation, self.interest, self.gateway,
         ]  # fmt: skip
         self.clients = Clients(setting, self.market, rng, self._reached)
+        self.staff = Staff(self.clients, rng)
+        self.clients.terms = self.staff.wish
         self.rogue = Rogue(setting, rng)
         self.ledger_of = list(range(PARTITIONS))
         self.risk_of_partition = list(range(PARTITIONS))

@@ -40,6 +40,7 @@ class Worth:
         self.lots: defaultdict[tuple[int, int], int] = defaultdict(int)  # account, instrument: as trades add up
         self._partition, self._parameters, self._found = partition, parameters, found
         self._lines: dict[Line, int] = {}
+        self._lost: dict[Line, int] = {}  # account, asset, venue
         self._of: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
         self._indices: dict[int, tuple[int, int, int]] = {}  # supply, borrow, overdraft
         self._funding: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -166,7 +167,21 @@ class Worth:
                 self._expect_report(command.order_report, moves)
             case "arrive":
                 self._expect_arrival(command.arrive.movement, outcome, moves)
+            case "impair_venue":
+                self._expect_impairment(outcome, moves)
         return moves, {effect.waterfall.account for effect in outcome.effects if effect.HasField("waterfall")}
+
+    def _expect_impairment(self, outcome: journal_pb2.Outcome, moves: Moves) -> None:
+        """Each place bears what it is said to have lost; what comes back for an account that moved follows it."""
+        for effect in outcome.effects:
+            one = effect.placement
+            if not effect.HasField("placement"):
+                continue
+            place = (one.account, one.asset, one.venue)
+            more, self._lost[place] = one.lost_units - self._lost.get(place, 0), one.lost_units
+            known = self._accounts.get(one.account)
+            if more and known is not None and not known.moved_out:
+                moves[one.account][one.asset] -= more * ONE
 
     def _expect_arrival(self, one: movement_pb2.Movement, outcome: journal_pb2.Outcome, moves: Moves) -> None:
         to = {effect.account.moved_from: effect.account.account for effect in outcome.effects}

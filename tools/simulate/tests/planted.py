@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
+from tools.simulate.tests.planted_money import MONEY_BUGS
+
 _LEDGER = "services.collateral_management.domain"
 _RISK = "services.risk_evaluation.app.decisions:Decisions"
 _RULE = "libs.common.chain.rule:ChainRule"
@@ -220,6 +222,7 @@ BUGS = (
         "once",
         "ends",
     ),
+    *(_bug(*each) for each in MONEY_BUGS),
 )
 
 

@@ -13,7 +13,7 @@ from tools.simulate.tests.planted import BUGS, Planted, planted
 
 SEEDS = 40
 _SEEDS_A_TEST = 10
-_SEEDS_A_BUG = 24
+_SEEDS_A_BUG = 48
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, _SEEDS_A_TEST))

@@ -1,0 +1,106 @@
+"""The house's own people: an operator at the gate, and at venues that fail; a custodian who moves assets about."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from ballast.events.v1 import commands_pb2, custody_pb2
+from ballast.types.v1 import custody_pb2 as custody_words
+from ballast.types.v1 import ledger_pb2
+from libs.common.book import PartitionBook
+from libs.common.ids import SystemAccount, system_account
+from libs.common.units import SECOND_NS
+from tools.simulate.clients import COIN, DOLLAR, Client, Clients
+from tools.simulate.house import BTC, PARTITIONS, USD, parameters
+
+_LENDABLE, _SEGREGATED = custody_words.CUSTODY_MODE_LENDABLE, custody_words.CUSTODY_MODE_SEGREGATED
+_OPERATOR = custody_words.GATE_CAUSE_OPERATOR
+
+
+@dataclass(slots=True)
+class Employee(Client):
+    """Somebody with a role of their own."""
+
+    role: ledger_pb2.Role = ledger_pb2.ROLE_OPERATOR
+
+    @property
+    def principal(self) -> commands_pb2.Principal:
+        """Who it is."""
+        return commands_pb2.Principal(id=self.name, role=self.role)
+
+
+class Staff:
+    """What they do now and then."""
+
+    def __init__(self, clients: Clients, rng: random.Random) -> None:
+        self._clients, self._rng = clients, rng
+        self._operators = [Employee("operator", rng.randbytes(16)) for _ in range(PARTITIONS)]
+        self._custodians = [
+            Employee("custodian", rng.randbytes(16), role=ledger_pb2.ROLE_CUSTODIAN) for _ in range(PARTITIONS)
+        ]
+        for partition in range(PARTITIONS):  # one stream a partition: a key counts in each by itself
+            self._operators[partition].partition = self._custodians[partition].partition = partition
+
+    def act(self, books: list[PartitionBook]) -> str:
+        """One of them does something; says what."""
+        rng = self._rng
+        partition = rng.randrange(PARTITIONS)
+        accounts = list(books[partition].accounts)
+        if not accounts:
+            return "the staff waits"
+        account, asset = rng.choice(accounts), rng.choice((USD, BTC))
+        command = commands_pb2.Command()
+        who = self._operators[partition]
+        waits = any(not one.to_account for one in books[partition].reservations.values())
+        agreed = [(one, each) for one, terms in books[partition].custody.terms.items() for each in terms]
+        # A gate closes on what waits behind it, and what may be lent is lent.
+        match rng.choice([0] * (1 + 4 * waits) + [1] * (1 + 4 * bool(agreed)) + [2, 2, 3]):
+            case 0:
+                closed = waits or rng.random() < 0.5
+                command.set_gate.CopyFrom(
+                    custody_pb2.SetGate(
+                        closed=closed, for_ns=rng.randint(1, 5) * SECOND_NS * closed, cause=_OPERATOR, reason="a drill"
+                    )
+                )
+            case 1:
+                account, asset = rng.choice([*agreed, (account, asset)])
+                command.sweep_lendable.CopyFrom(custody_pb2.SweepLendable(account=account, asset=asset))
+            case 2:
+                who = self._custodians[partition]
+                if rng.random() < 0.3:
+                    account = int(system_account(SystemAccount.TREASURY, partition=partition))
+                units = rng.randint(-4_000, 8_000) * (DOLLAR if asset == USD else COIN // 10_000)
+                command.move_location.CopyFrom(
+                    custody_pb2.MoveLocation(account=account, asset=asset, venue=rng.choice((1, 2)), units=units)
+                )
+            case _:
+                loss, haircut = rng.choice((0, 0, 50_000, 300_000)), rng.choice((0, 500_000, 1_000_000))
+                self._impair(command, venue=rng.choice((1, 2)), loss=loss, haircut=haircut)
+        self._clients.begin(who, command)
+        return f"{who.name} {' '.join(str(command).split())}"
+
+    def wish(self, account: int, asset: int, units: int) -> commands_pb2.Command:
+        """What a client may want of its terms."""
+        rng = self._rng
+        if rng.random() < 0.2:
+            return commands_pb2.Command(recall_lent=custody_pb2.RecallLent(account=account, asset=asset))
+        terms = custody_pb2.SetCustodyTerms(account=account, asset=asset, mode=_SEGREGATED)
+        if rng.random() < 0.7:
+            terms.mode, terms.cap_units, terms.document_hash = _LENDABLE, units, rng.randbytes(32)
+            terms.consented_at_ns = int(parameters().genesis_ns)
+        return commands_pb2.Command(set_custody_terms=terms)
+
+    def at_peace(self) -> None:
+        """Venues recover, and gates open."""
+        for operator in self._operators:
+            for venue in (1, 2):
+                command = commands_pb2.Command()
+                self._impair(command, venue=venue, loss=0, haircut=0)
+                self._clients.begin(operator, command)
+            opened = custody_pb2.SetGate(cause=_OPERATOR, reason="all clear")
+            self._clients.begin(operator, commands_pb2.Command(set_gate=opened))
+
+    def _impair(self, command: commands_pb2.Command, *, venue: int, loss: int, haircut: int) -> None:
+        body = custody_pb2.ImpairVenue(venue=venue, loss_ppm=loss, haircut_ppm=haircut, reason="it halted payouts")
+        command.impair_venue.CopyFrom(body)
