@@ -23,6 +23,7 @@ from services.risk_evaluation.adapters.logs import follow_control, follow_marks
 from services.risk_evaluation.adapters.meters import Meters
 from services.risk_evaluation.adapters.outlet import KafkaOutlet
 from services.risk_evaluation.adapters.service import RiskApi
+from services.risk_evaluation.app.contagion import Contagions
 from services.risk_evaluation.app.dry_run import DryRuns
 from services.risk_evaluation.app.risk import Risk
 from services.risk_evaluation.app.shadow import Shadow
@@ -89,7 +90,7 @@ async def build(context: ServiceContext[Settings]) -> None:
     )
     server = rpc.server()
     risk_pb2_grpc.add_RiskServiceServicer_to_server(
-        RiskApi(risk, DryRuns(risk, context.parameters), context.tracer), server
+        RiskApi(risk, DryRuns(risk, context.parameters), Contagions(risk), context.tracer), server
     )
     port = rpc.bind(server, host=settings.grpc_host, port=settings.grpc_port)
     await server.start()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from libs.common.ids import account_id
-from tools.cli import dry_run, explain, ledger, recompute
+from tools.cli import dry_run, explain, ledger, outlook, recompute
 from tools.cli.screen import EXIT_CANNOT
 
 Run = Callable[[argparse.Namespace], int]
@@ -58,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     _asks(one)
     one.add_argument("--at-least", type=_count, default=0, metavar="SEQUENCE", help="wait for this journal sequence")
     one.set_defaults(run=explain.run)
+    one = verbs.add_parser("outlook", help="what moves an account, what it may lose, how likely it defaults")
+    one.add_argument("account", type=account, metavar="ACCOUNT", help=_ACCOUNT)
+    _asks(one)
+    one.add_argument("--at-least", type=_count, default=0, metavar="SEQUENCE", help="wait for this journal sequence")
+    one.add_argument("--hours", type=_count, nargs="+", default=[24], metavar="H", help="horizons (default: 24)")
+    one.add_argument("--confidence", type=_count, default=990_000, metavar="PPM", help="of the tails (default: 990000)")
+    one.set_defaults(run=outlook.run)
     one = verbs.add_parser("recompute", help="a published margin again, bit for bit, from the topics alone")
     one.add_argument("--bootstrap", required=True, metavar="HOST:PORT", help="of the Kafka cluster")
     one.add_argument(

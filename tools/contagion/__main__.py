@@ -12,9 +12,11 @@ from aiokafka.errors import KafkaError
 
 from libs.common.errors import BallastError, ConfigurationError
 from libs.common.parameters import Parameters
+from services.risk_evaluation.app.house import House, gather
 from services.risk_evaluation.domain.contagion_view import Failure, View, if_fails
-from tools.contagion.gather import House, gather
+from services.risk_evaluation.domain.model import build_model
 from tools.reconcile.engine import Result
+from tools.reconcile.margins import marks_at
 from tools.reconcile.reader import Unreadable, read_and_reconcile
 from tools.report import Measure, Run
 
@@ -41,8 +43,9 @@ def answer(result: Result, failure: Failure) -> tuple[House, View]:
     """The house as the topics have it, and what follows from a failure."""
     marks = result.world.marks
     last = len(marks.sequences) - 1
-    house = gather(result.world.parameters, result.books.values(), lambda one: marks.mark(one, last).price)
-    return house, if_fails(house.positions, house.terms, failure)
+    model, surfaces = build_model(result.world.parameters), marks.surfaces(last)
+    house = gather(model, result.books.values(), marks_at(marks, last), surfaces, failure)
+    return house, if_fails(house.positions, house.terms, failure, house.options)
 
 
 def failure_of(parameters: Parameters, *, asset: str, fall: float, venue: str, recovery: float) -> Failure:

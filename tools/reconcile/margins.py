@@ -82,12 +82,16 @@ class Recomputation:
 
 def priced_at(model: Model, history: MarkHistory, number: int) -> prices.Prices:
     """Prices under the marks and surfaces in force at a frame of them, without funding."""
-    marks = {
+    return prices.price_book(model, marks_at(history, number), history.surfaces(number))
+
+
+def marks_at(history: MarkHistory, number: int) -> dict[int, prices.Mark]:
+    """The marks in force at a frame of them."""
+    return {
         instrument: prices.Mark(mark.price, mark.slow_price or mark.price, mark.validity, mark.confidence)
         for instrument in history.instruments
         if (mark := history.mark(instrument, number)).price > 0
     }
-    return prices.price_book(model, marks, history.surfaces(number))
 
 
 def book_columns(model: Model, book: PartitionBook) -> Columns:

@@ -14,6 +14,8 @@ from libs.common.errors import ConfigurationError
 from libs.common.ids import partition_of
 from libs.common.rpc import abort_refusal, caller
 from libs.common.trace import Tracer
+from services.risk_evaluation.app import outlook
+from services.risk_evaluation.app.contagion import Contagions
 from services.risk_evaluation.app.dry_run import DryRuns
 from services.risk_evaluation.app.partition import PartitionRisk
 from services.risk_evaluation.app.questions import Refused, explain, what_if
@@ -29,7 +31,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RiskApi(risk_pb2_grpc.RiskServiceServicer):
     """Answers from the live book."""
 
-    def __init__(self, risk: Risk, dry_runs: DryRuns, tracer: Tracer) -> None:
+    def __init__(self, risk: Risk, dry_runs: DryRuns, contagions: Contagions, tracer: Tracer) -> None:
+        self._contagions = contagions
+        self._one_outlook_at_a_time = asyncio.Lock()
         self._tracer = tracer
         self._risk = risk
         self._dry_runs = dry_runs
@@ -60,6 +64,26 @@ class RiskApi(risk_pb2_grpc.RiskServiceServicer):
             return await self._dry_runs.answer(request)
         except ConfigurationError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Behind as behind:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"Behind: {behind}")
+        raise AssertionError("abort returned")  # grpc's stub says it may
+
+    async def Outlook(self, request: risk_pb2.OutlookRequest, context: Context) -> risk_pb2.OutlookResponse:
+        """What moves one account, what it may lose, and how likely it defaults."""
+        partition = await self._partition(request.account, request.at_least, context)
+        try:
+            async with self._one_outlook_at_a_time:
+                asked = outlook.ask(self._risk.model, partition, self._risk.market, self._risk.control, request)
+                return await asyncio.to_thread(outlook.answered, asked)
+        except Refused as refused:
+            await abort_refusal(context, refused.refusal, str(refused))
+
+    async def Contagion(self, request: risk_pb2.ContagionRequest, context: Context) -> risk_pb2.ContagionResponse:
+        """If a venue or an asset fails: who cannot pay."""
+        try:
+            return await self._contagions.answer(request)
+        except Refused as refused:
+            await abort_refusal(context, refused.refusal, str(refused))
         except Behind as behind:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"Behind: {behind}")
         raise AssertionError("abort returned")  # grpc's stub says it may

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ballast.events.v1 import control_pb2, market_pb2
@@ -13,13 +15,15 @@ from services.risk_evaluation.domain.prices import Mark, Prices, price_book
 from services.risk_evaluation.domain.surfaces import VolatilitySurface, surface_of
 from services.risk_evaluation.domain.volatility import Sigmas, model_under
 
+CLOSES_MAX = 500  # hours of an asset, as published
+
 
 class Market:
     """Marks by instrument, and the prices that follow from them.
 
     Attributes:
         model: what accounts are judged by: the declared one at the volatilities of the last frame.
-        levels: those volatilities by asset.
+        levels: those volatilities by asset. closes: hourly, by asset: ends of hours and prices there, USD.
         sequence, run_time_ns: of the last marks frame, heartbeats included.
         received_wall_ns: when the last frame with rows was received.
         silent: no frame for a second of wall time: every price counts as STALE and nothing is decided.
@@ -28,6 +32,7 @@ class Market:
     def __init__(self, model: Model) -> None:
         self._declared = self.model = model
         self.levels: dict[int, Sigmas] = {}
+        self.closes: dict[int, deque[tuple[int, float]]] = {}
         self._marks: dict[int, Mark] = {}
         self._surfaces: dict[int, VolatilitySurface] = {}
         self._prices: Prices | None = None
@@ -46,11 +51,15 @@ class Market:
         if body.snapshot:
             self._marks.clear()
             self._surfaces.clear()
+            self.closes.clear()
         self._take_levels(body)
         for row, instrument in enumerate(body.instrument):
             price = body.mark_price[row]
             slow = body.slow_price[row] if body.slow_price[row] > 0 else price
             self._marks[instrument] = Mark(price, slow, ValidityClass(body.validity[row]), body.confidence[row])
+        for each in body.price_history:
+            known = self.closes.setdefault(each.asset, deque(maxlen=CLOSES_MAX))
+            known.extend(zip(each.closed_at_ns, each.price, strict=True))
         self._surfaces.update((one.underlying, surface_of(one)) for one in body.surfaces)
         self.received_wall_ns = received_wall_ns
         self._prices = None
@@ -62,6 +71,16 @@ class Market:
         if levels != self.levels:
             self.levels = levels
             self.model = model_under(self._declared.parameters, levels)
+
+    @property
+    def marks(self) -> Mapping[int, Mark]:
+        """The marks in force."""
+        return self._marks
+
+    @property
+    def surfaces(self) -> Mapping[int, VolatilitySurface]:
+        """The surfaces in force."""
+        return self._surfaces
 
     @property
     def is_known(self) -> bool:

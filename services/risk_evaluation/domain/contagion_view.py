@@ -58,11 +58,37 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """Options that accounts hold, whose value goes with no power of a price.
+
+    Args:
+        held: (accounts, options) signed lots. venue: (options,) column of the venue that owes or is owed the value.
+        calm, failed: (options,) USD of a lot before anything, and at the failing prices.
+        underlying: (options,) columns of assets. delta: (options,) units of the underlying that a lot stands for.
+    """
+
+    held: F8
+    venue: Columns
+    calm: F8
+    failed: F8
+    underlying: Columns
+    delta: F8
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """What fails: (assets,) factor on prices, 1 for no move; (venues,) share of its debts that a venue still pays."""
 
     price: F8
     recovery: F8
+
+
+@dataclass(frozen=True, slots=True)
+class AtVenues:
+    """Values of options, (accounts, options) USD, with the column of each one's venue."""
+
+    value: F8
+    venue: Columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +129,7 @@ class View:
         return np.asarray(self.shortfall > _TOLERANCE)
 
 
-def if_fails(positions: Positions, terms: Terms, failure: Failure) -> View:
+def if_fails(positions: Positions, terms: Terms, failure: Failure, options: Options | None = None) -> View:
     """What follows from a failure.
 
     Raises: ConfigurationError when a factor or share is out of its bound.
@@ -113,7 +139,8 @@ def if_fails(positions: Positions, terms: Terms, failure: Failure) -> View:
     if not np.all((failure.price > 0.0) & np.isfinite(failure.price)):
         raise ConfigurationError("price: expected factors > 0")
     calm = Failure(np.ones_like(failure.price), np.ones_like(failure.recovery))
-    before, after = ring_of(positions, terms, calm), ring_of(positions, terms, failure)
+    before = ring_of(positions, terms, calm, _at_venues(options, failed=False))
+    after = ring_of(positions, terms, failure, _at_venues(options, failed=True))
     paid, hub_paid = clear_ring(after)
     equity_before = before.assets + np.sum(before.owed - before.owes, axis=1)
     equity_after = after.assets + np.sum(after.owed - after.owes, axis=1)
@@ -127,18 +154,21 @@ def if_fails(positions: Positions, terms: Terms, failure: Failure) -> View:
         shortfall=np.sum(after.owes, axis=1) - paid,
         hub_shortfall=np.sum(after.owed, axis=0) - hub_paid,
         distress=_distress(before, equity_before, equity_after - lost),
-        spill=spill_over(_holdings(positions, terms, equity_before), failure.price - 1.0),
+        spill=spill_over(_holdings(positions, terms, equity_before, options), failure.price - 1.0),
     )
 
 
-def ring_of(positions: Positions, terms: Terms, failure: Failure) -> Ring:
-    """Who owes whom once the failure is in the prices."""
+def ring_of(positions: Positions, terms: Terms, failure: Failure, options: AtVenues | None = None) -> Ring:
+    """Who owes whom once the failure is in the prices; `options`: USD that each account has in them, by venue."""
     unit = terms.unit * failure.price
     move = failure.price[terms.underlying] / failure.price[terms.quote]
     lot = terms.lot * np.where(terms.inverse, 1.0 / move, move)
     gain = (positions.lots * lot + positions.variation) * unit[terms.settlement]
-    at_venue = np.zeros((terms.venue.shape[0], terms.venues))
-    at_venue[np.arange(terms.venue.shape[0]), terms.venue] = 1.0
+    venue = terms.venue
+    if options is not None:
+        gain, venue = np.concatenate([gain, options.value], axis=1), np.concatenate([venue, options.venue])
+    at_venue = np.zeros((venue.shape[0], terms.venues))
+    at_venue[np.arange(venue.shape[0]), venue] = 1.0
     supply, debt = positions.supply * unit, positions.debt * unit
     owes = np.concatenate([debt, np.maximum(-gain, 0.0) @ at_venue], axis=1)
     owed = np.concatenate([supply, np.maximum(gain, 0.0) @ at_venue], axis=1)
@@ -149,6 +179,12 @@ def ring_of(positions: Positions, terms: Terms, failure: Failure) -> Ring:
     # What a pool is owed by others than clients (overdrafts, the house) keeps it whole in calm prices.
     covered = np.maximum(terms.idle * unit, due[:pools] - receipts[:pools])
     return Ring(owes, owed, np.sum(positions.cash * unit, axis=1), np.concatenate([covered, reserve]))
+
+
+def _at_venues(options: Options | None, *, failed: bool) -> AtVenues | None:
+    if options is None:
+        return None
+    return AtVenues(options.held * (options.failed if failed else options.calm), options.venue)
 
 
 def clear_ring(ring: Ring) -> tuple[F8, F8]:
@@ -197,12 +233,15 @@ def _distress(before: Ring, equity_before: F8, equity_after: F8) -> Distress | N
     return linear_debt_rank(network.owed, equity, shock)
 
 
-def _holdings(positions: Positions, terms: Terms, equity: F8) -> Holdings:
+def _holdings(positions: Positions, terms: Terms, equity: F8, options: Options | None) -> Holdings:
     # Everything in units of the assets whose prices move; what is left of equity is money.
     units = positions.cash + positions.supply - positions.debt
     per_lot = np.abs(terms.lot) * terms.unit[terms.settlement] / np.maximum(terms.unit[terms.underlying], 1e-300)
     for column, asset in enumerate(terms.underlying.tolist()):
         units[:, asset] += positions.lots[:, column] * per_lot[column]
+    if options is not None:
+        for column, asset in enumerate(options.underlying.tolist()):
+            units[:, asset] += options.held[:, column] * options.delta[column]
     return Holdings(
         quantities=units,
         cash=equity - units @ terms.unit,

@@ -12,6 +12,7 @@ from services.risk_evaluation.domain.motion import Dynamics, Quadratic
 IMAGES = 3  # reflections of each side; the next one weighs below e^-18 at any width that can be left
 
 FAR = 1e30  # no price ever moves that far
+FAR_LOG = 20.0  # of a logarithm of prices: half a thousand million times the price
 NEWTON = 4
 
 
@@ -135,6 +136,9 @@ def _refined(buffer: Quadratic, dynamics: Dynamics, driven: F8, years: float, al
     """A root on straight prices carried over to prices that move by ratios: Newton's method."""
     if dynamics.is_normal:
         return start
+    there = np.isfinite(start)
+    goes = np.where(there, np.abs(start), 0.0) * np.max(np.abs(along), axis=1)
+    start = np.where(goes <= FAR_LOG, start, np.copysign(np.inf, start))  # no exit within any horizon
     there = np.isfinite(start)
     at = np.where(there, start, 0.0)
     for _ in range(NEWTON):

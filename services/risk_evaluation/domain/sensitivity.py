@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from services.risk_evaluation.domain.margin import evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.motion import Quadratic
 from services.risk_evaluation.domain.prices import USD6, Mark, Prices, funded, price_book
+from services.risk_evaluation.domain.surfaces import VolatilitySurface
 
 VOL_POINT = 0.01
 DAYS = 365.0
@@ -97,10 +98,30 @@ class Sensitivities:
         return np.divide(usd, price, out=np.zeros_like(usd), where=price > 0.0)
 
 
+def option_lines(model: Model, prices: Prices, book: BookRows) -> OptionLines:
+    """The options of a book as the prices have them."""
+    bucket = {column: position for position, column in enumerate(model.risky)}
+    held = np.zeros((len(model.options), book.rows))
+    np.add.at(held, (book.options.option, book.options.row), book.options.lots.astype(np.float64))
+    priced = prices.options
+    return OptionLines(
+        underlying=np.array([bucket[model.asset_column[one.underlying]] for one in model.options], dtype=np.int64),
+        coin_settled=np.array([one.kind is InstrumentKind.COIN_OPTION for one in model.options], dtype=np.bool_),
+        coins=priced.coins,
+        forward_over_spot=priced.forward_over_spot,
+        value=priced.value,
+        greeks=priced.greeks,
+        held=held,
+    )
+
+
 def sensitivities(model: Model, prices: Prices, book: BookRows, options: OptionLines | None = None) -> Sensitivities:
     """The sensitivities of every row. An underlying without a price has none: its validity class says so.
 
     A quote other than USD moves against its instrument's mark (docs/margin.md, Scan): its share stands with the quote.
+
+    Args:
+        options: in place of those that the book holds.
     """
     shape = (len(model.risky), book.rows)
     coin_units = np.array([10.0 ** model.assets[column].decimals for column in model.risky])
@@ -120,7 +141,8 @@ def sensitivities(model: Model, prices: Prices, book: BookRows, options: OptionL
         np.stack([units[column] for column in model.risky]) / coin_units[:, None] if model.risky else np.zeros(shape)
     )
     values, gamma, vega, theta = (np.zeros(shape) for _ in range(4))
-    if options is not None:
+    options = options or option_lines(model, prices, book)
+    if options.held.shape[0]:
         _add_options(options, price, lots, values, gamma, vega, theta)
     return Sensitivities(price, coins, lots, values, gamma, vega, theta)
 
@@ -139,6 +161,19 @@ def _add_options(options: OptionLines, price: F8, lots: F8, values: F8, gamma: F
         (theta, theta_year / DAYS),
     ):
         np.add.at(out, options.underlying, one[:, None] * coins)
+
+
+def moved_surfaces(
+    model: Model, surfaces: Mapping[int, VolatilitySurface], *, asset: int, factor: float
+) -> dict[int, VolatilitySurface]:
+    """Surfaces when an asset's USD price moves by a factor: its forwards go along, volatilities by moneyness stay."""
+    out = dict(surfaces)
+    for underlying in {one.underlying for one in model.options if asset in (one.underlying, one.quote)}:
+        surface, by = surfaces.get(underlying), factor if underlying == asset else 1.0 / factor
+        if surface is not None:
+            smiles = tuple(replace(one, forward_price=round(one.forward_price * by)) for one in surface.smiles)
+            out[underlying] = replace(surface, smiles=smiles)
+    return out
 
 
 def moved_marks(model: Model, marks: Mapping[int, Mark], *, asset: int, factor: float) -> dict[int, Mark]:
@@ -160,33 +195,48 @@ class Shapes:
     buffer: tuple[Quadratic, ...]
 
 
-def shapes(model: Model, marks: Mapping[int, Mark], book: BookRows, *, funding: Sequence[int], step: float) -> Shapes:
+def shapes(
+    model: Model,
+    marks: Mapping[int, Mark],
+    book: BookRows,
+    *,
+    funding: Sequence[int],
+    step: float,
+    surfaces: Mapping[int, VolatilitySurface] | None = None,
+) -> Shapes:
     """The kernel's own figures at marks moved by ±step, fitted: MM moves with the price as it does in production.
 
     Args:
         funding: cumulative, by margined column. step: share of price, wide enough to see the book's curvature.
     """
 
-    def figures(at: Mapping[int, Mark]) -> tuple[F8, F8]:
-        margins = evaluate(model, funded(price_book(model, at), funding), book)
+    known = surfaces or {}
+
+    def figures(asset: int, factor: float) -> tuple[F8, F8]:
+        at = moved_marks(model, marks, asset=asset, factor=factor)
+        smiles = moved_surfaces(model, known, asset=asset, factor=factor)
+        margins = evaluate(model, funded(price_book(model, at, smiles), funding), book)
         equity = margins.equity / USD6
         return equity, equity - margins.maintenance_margin / USD6
 
-    prices = price_book(model, marks)
+    prices = price_book(model, marks, known)
     price = np.array([prices.unit[c] * 10.0 ** model.assets[c].decimals / USD6 for c in model.risky])
-    middle = figures(marks)
+    middle = figures(0, 1.0)
     slopes = np.zeros((2, len(model.risky), book.rows))
     curves = np.zeros_like(slopes)
     for position, column in enumerate(model.risky):
         asset, move = model.assets[column].id, price[position] * step
-        up = figures(moved_marks(model, marks, asset=asset, factor=1.0 + step))
-        down = figures(moved_marks(model, marks, asset=asset, factor=1.0 - step))
+        up, down = figures(asset, 1.0 + step), figures(asset, 1.0 - step)
         for which in range(2):
             slopes[which, position] = (up[which] - down[which]) / (2.0 * move)
             curves[which, position] = (up[which] - 2.0 * middle[which] + down[which]) / move**2
+    greeks = sensitivities(model, funded(prices, funding), book)
+    theta = np.sum(greeks.theta, axis=0) * DAYS
     equity, buffer = (
         tuple(
-            Quadratic(float(middle[which][row]), slopes[which, :, row].copy(), curves[which, :, row].copy())
+            Quadratic(
+                float(middle[which][row]), slopes[which, :, row].copy(), curves[which, :, row].copy(), float(theta[row])
+            )
             for row in range(book.rows)
         )
         for which in range(2)

@@ -12,9 +12,10 @@ from libs.common.parameters import Parameters
 from services.risk_evaluation.domain.arrays import F8, I8
 from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.grid import ScenarioSet
-from services.risk_evaluation.domain.lines import bucket_sums, line_table, quantities
+from services.risk_evaluation.domain.margin import all_sums
 from services.risk_evaluation.domain.model import assemble
 from services.risk_evaluation.domain.prices import Mark, funded, price_book
+from services.risk_evaluation.domain.surfaces import VolatilitySurface
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,13 @@ def filtered_paths(prices: F8, *, decay: float, warm_up: int, drawn: I8) -> F8:
 
 
 def simulated_profit(
-    parameters: Parameters, marks: Mapping[int, Mark], book: BookRows, *, moves: F8, funding: Sequence[int]
+    parameters: Parameters,
+    marks: Mapping[int, Mark],
+    book: BookRows,
+    *,
+    moves: F8,
+    funding: Sequence[int],
+    surfaces: Mapping[int, VolatilitySurface] | None = None,
 ) -> F8:
     """What each row gains under each joint move, by the margin kernel's own revaluation: (scenarios, rows), 10^-6 USD.
 
@@ -101,9 +108,8 @@ def simulated_profit(
     none = ScenarioSet((), np.zeros((0, moves.shape[1])))
     names = tuple(str(number) for number in range(moves.shape[0]))
     model = assemble(parameters, initial=ScenarioSet(names, moves), maintenance=none, stresses=none)
-    prices = funded(price_book(model, marks), funding)
-    sums = bucket_sums(model, line_table(model, prices), quantities(model, book))
-    profit: F8 = np.sum(sums.change[:, :-1], axis=0)
+    prices = funded(price_book(model, marks, surfaces), funding)
+    profit: F8 = np.sum(all_sums(model, prices, book).change[:, :-1], axis=0)
     return profit
 
 

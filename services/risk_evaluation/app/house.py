@@ -1,8 +1,8 @@
-"""The house's journals and marks as the columns that contagion is computed on."""
+"""The live books of several partitions, with marks, as the columns that contagion is computed on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,13 @@ from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, system_account, system_index, system_kind
 from libs.common.parameters import Instrument, InstrumentKind, Parameters
 from libs.common.units import FUNDING_ONE, INDEX_ONE, PPM
-from services.risk_evaluation.domain.contagion_view import Positions, Terms
+from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.contagion_view import Failure, Options, Positions, Terms
 from services.risk_evaluation.domain.grid import maintenance_range
-
-MarkOf = Callable[[int], int]  # instrument -> integer mark, 0 for none
+from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.prices import USD6, Mark, price_book
+from services.risk_evaluation.domain.sensitivity import moved_marks, moved_surfaces
+from services.risk_evaluation.domain.surfaces import VolatilitySurface
 
 _CASH = (ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_RESERVED)
 
@@ -28,12 +31,23 @@ class House:
     labels: tuple[str, ...]
     positions: Positions
     terms: Terms
+    options: Options
     unpriced: tuple[str, ...]  # assets that someone holds and nobody has marked
 
 
-def gather(parameters: Parameters, books: Iterable[PartitionBook], mark_of: MarkOf) -> House:
-    """The house as its journals and the last marks have it."""
-    parts = list(books)
+def gather(
+    model: Model,
+    books: Iterable[PartitionBook],
+    marks: Mapping[int, Mark],
+    surfaces: Mapping[int, VolatilitySurface],
+    failure: Failure,
+) -> House:
+    """The house as these books and marks have it; its options as the failure leaves them too."""
+    parts, parameters = list(books), model.parameters
+
+    def mark_of(instrument: int) -> int:
+        return marks[instrument].price if instrument in marks else 0
+
     margined = [one for one in parameters.instruments if one.is_margined]
     owners = {account: attributes.owner for book in parts for account, attributes in book.accounts.items()}
     accounts = sorted(
@@ -48,10 +62,13 @@ def gather(parameters: Parameters, books: Iterable[PartitionBook], mark_of: Mark
     assets = {int(one.id): at for at, one in enumerate(parameters.assets)}
     instruments = {int(one.id): at for at, one in enumerate(margined)}
     positions = _empty(len(accounts), len(assets), len(instruments))
+    options = np.zeros((len(accounts), len(model.options)))
     idle = np.zeros(len(assets))
     for book in parts:
         for (account, key, kind), balance in book.lines.items():
-            if account in row:
+            if account in row and key in model.option_column and kind == ledger_pb2.LINE_KIND_LOTS:
+                options[row[account], model.option_column[key]] = balance
+            elif account in row:
                 _put(positions, row[account], assets, instruments, book, (key, kind), balance)
             elif kind == ledger_pb2.LINE_KIND_CASH and system_kind(account) is SystemAccount.POOL:
                 pool = system_account(SystemAccount.POOL, partition=book.partition, index=key)
@@ -60,7 +77,38 @@ def gather(parameters: Parameters, books: Iterable[PartitionBook], mark_of: Mark
     held = np.any((positions.cash != 0.0) | (positions.supply != 0.0) | (positions.debt != 0.0), axis=0)
     unpriced = [one.symbol for at, one in enumerate(parameters.assets) if held[at] and terms.unit[at] == 0.0]
     labels = tuple(f"{owners[account]} {account}" for account in accounts)
-    return House(tuple(accounts), labels, positions, terms, tuple(unpriced))
+    priced = _options(model, options, marks, surfaces, failure)
+    return House(tuple(accounts), labels, positions, terms, priced, tuple(unpriced))
+
+
+def _options(
+    model: Model,
+    held: F8,
+    marks: Mapping[int, Mark],
+    surfaces: Mapping[int, VolatilitySurface],
+    failure: Failure,
+) -> Options:
+    """Options at the marks, and at those of the failure: forwards go along, volatilities stay."""
+    moved, smiles = dict(marks), dict(surfaces)
+    for column in np.flatnonzero(failure.price != 1.0).tolist():
+        asset, factor = model.assets[column].id, float(failure.price[column])
+        moved = moved_marks(model, moved, asset=asset, factor=factor)
+        smiles = moved_surfaces(model, smiles, asset=asset, factor=factor)
+    calm, failed = (price_book(model, *at).options for at in ((marks, surfaces), (moved, smiles)))
+    venue_of = _venues(model.parameters)
+    coin_units = np.array([10.0 ** model.assets[model.asset_column[one.underlying]].decimals for one in model.options])
+    return Options(
+        held=held,
+        venue=np.array([venue_of.get(int(one.id), 0) for one in model.options], dtype=np.intp),
+        calm=calm.units * calm.settle / USD6,
+        failed=failed.units * failed.settle / USD6,
+        underlying=np.array([model.asset_column[one.underlying] for one in model.options], dtype=np.intp),
+        delta=calm.greeks[0] * calm.forward_over_spot * calm.coins * coin_units,
+    )
+
+
+def _venues(parameters: Parameters) -> dict[int, int]:
+    return {int(each): at for at, one in reversed(list(enumerate(parameters.venues))) for each in one.instruments}
 
 
 def _empty(accounts: int, assets: int, instruments: int) -> Positions:
@@ -106,11 +154,11 @@ def _terms(
     parameters: Parameters,
     margined: Sequence[Instrument],
     books: Sequence[PartitionBook],
-    mark_of: MarkOf,
-    idle: np.ndarray[tuple[int], np.dtype[np.float64]],
+    mark_of: Callable[[int], int],
+    idle: F8,
 ) -> Terms:
     assets = {int(one.id): at for at, one in enumerate(parameters.assets)}
-    venue_of = {int(each): at for at, one in reversed(list(enumerate(parameters.venues))) for each in one.instruments}
+    venue_of = _venues(parameters)
     known = {int(one.asset): one for one in parameters.margin.assets}
     risks = [known.get(int(one.id)) for one in parameters.assets]
     funding = {
@@ -142,7 +190,7 @@ def _lot(one: Instrument, mark: int, funding: int) -> float:
     return one.c_num * mark / one.c_den - funding / FUNDING_ONE
 
 
-def _unit(parameters: Parameters, asset: int, mark_of: MarkOf) -> float:
+def _unit(parameters: Parameters, asset: int, mark_of: Callable[[int], int]) -> float:
     known = parameters.asset(asset)
     if known is None:
         return 0.0
