@@ -27,6 +27,7 @@ CUSTODIAN = "custodian"
 TOP_UPS_MAX = 3
 UNARY_SECONDS_MAX = 20.0
 UNARY_TRIES_MAX = 5
+LEND_TRIES_MAX, LEND_AGAIN_SECONDS = 300, 0.1
 OPEN_AT_ONCE_MAX = 400
 
 
@@ -106,7 +107,16 @@ class Driver:
         for asset, amount in one.supplies:
             await self._must(self._deposit(account, asset, amount))
             request = client_pb2.SupplyRequest(account=account, asset=asset, amount=amount)
-            await self._must(self.desk(one.name).ask(client_pb2.SubmitCommand(supply=request)))
+            await self._must(self._lend(one.name, request))
+
+    async def _lend(self, owner: str, request: client_pb2.SupplyRequest) -> client_pb2.CommandOutcome:
+        """Asks again while a tick of the pool's indices is on its way: nobody lends at the old one."""
+        for _ in range(LEND_TRIES_MAX):
+            outcome = await self.desk(owner).ask(client_pb2.SubmitCommand(supply=request))
+            if outcome.refusal != words.REFUSAL_INDEX_BEHIND:
+                break
+            await asyncio.sleep(LEND_AGAIN_SECONDS)
+        return outcome
 
     async def open_clients(self, clients: list[Client], *, on_open: Callable[[int], None]) -> None:
         """Opens and funds every client's account and puts its plans on the calendar."""
