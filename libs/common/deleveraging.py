@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from libs.common.parameters import Instrument, InstrumentKind
+from libs.common.units import FUNDING_ONE, mul_div_down
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -28,6 +31,25 @@ class Candidate:
     profit: int
     notional: int
     cash: int
+
+
+def candidate(
+    instrument: Instrument, *, account: int, lots: int, variation: int, cash: int, price: int, funding: int
+) -> Candidate:
+    """A position as its rank is reckoned.
+
+    Args:
+        lots, variation: signed, as held. price: the mark. funding: cumulative funding paid by one long lot.
+        cash: cash and reserved units of the settlement asset, less what is owed.
+    """
+    if instrument.kind is InstrumentKind.INVERSE_PERP:
+        numerator, denominator = -instrument.c_num, instrument.c_den * price
+    else:
+        numerator, denominator = instrument.c_num * price, instrument.c_den
+    exact = lots * (numerator * FUNDING_ONE - (0 if instrument.is_option else funding) * denominator)
+    profit = mul_div_down(exact + variation * denominator * FUNDING_ONE, 1, denominator * FUNDING_ONE)
+    notional = mul_div_down(abs(lots) * abs(numerator), 1, denominator)
+    return Candidate(account=account, lots=abs(lots), profit=profit, notional=notional, cash=cash)
 
 
 def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:

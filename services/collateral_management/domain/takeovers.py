@@ -8,7 +8,7 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, journal_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
-from libs.common.deleveraging import Candidate, chosen
+from libs.common.deleveraging import Candidate, candidate, chosen
 from libs.common.ids import partition_of
 from libs.common.parameters import Clearing, Instrument
 from services.collateral_management.domain import episodes, money, positions
@@ -147,16 +147,17 @@ def _candidates(draft: Draft, body: lifecycle_pb2.Deleverage, instrument: Instru
         attributes = draft.account(account)
         if not lots or (lots > 0) == (held > 0) or (attributes is not None and attributes.episode):
             continue
-        variation = draft.balance(account, instrument.id, VARIATION)
-        if instrument.is_option:
-            profit = positions.premium(instrument, traded=-lots, price=body.mark_price)
-        else:
-            profit = positions.settlement(
-                instrument, lots=lots, variation=variation, price=body.mark_price, funding=funding
+        found.append(
+            candidate(
+                instrument,
+                account=account,
+                lots=lots,
+                variation=draft.balance(account, instrument.id, VARIATION),
+                cash=_has(draft, account, instrument.settlement),
+                price=body.mark_price,
+                funding=funding,
             )
-        notional = positions.notional_down(instrument, lots=abs(lots), price=body.mark_price)
-        cash = _has(draft, account, instrument.settlement)
-        found.append(Candidate(account=account, lots=abs(lots), profit=profit, notional=notional, cash=cash))
+        )
     return found
 
 

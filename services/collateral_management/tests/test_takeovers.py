@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from ballast.events.v1 import lifecycle_pb2
 from ballast.types.v1 import ledger_pb2 as words
-from libs.common.deleveraging import Candidate, chosen, ranked
+from libs.common.deleveraging import Candidate, candidate, chosen, ranked
 from libs.common.ids import account_id
-from libs.common.parameters import PrincipalRule
+from libs.common.parameters import Instrument, PrincipalRule
+from services.collateral_management.domain import positions
 from services.collateral_management.domain.state import LOTS
 from services.collateral_management.tests.dated import CALL, INTERNAL, with_dated
 from services.collateral_management.tests.ladders import climb
@@ -212,3 +213,19 @@ def test_profit_and_leverage_rank_first_and_losers_last() -> None:
         ]
     )
     assert [each.account for each in order] == [3, 6, 2, 4, 1, 5]
+
+
+instruments = st.sampled_from([one for one in PARAMETERS.instruments if one.is_margined])
+
+
+@given(instruments, st.integers(-1_000, 1_000), st.integers(-(10**12), 10**12), st.integers(1, 10**8), st.integers())
+@settings(max_examples=200, deadline=None)
+def test_a_rank_reckons_the_profit_that_a_settlement_would_pay(
+    instrument: Instrument, lots: int, variation: int, price: int, funding: int
+) -> None:
+    found = candidate(
+        instrument, account=1, lots=lots, variation=variation, cash=0, price=price, funding=funding
+    )  # fmt: skip
+    paid = positions.settlement(instrument, lots=lots, variation=variation, price=price, funding=funding)
+    assert found.profit == paid
+    assert not lots or found.notional == positions.notional_down(instrument, lots=abs(lots), price=price)

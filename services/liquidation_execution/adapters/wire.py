@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ballast.api.v1 import risk_pb2 as risk_api_pb2
-from ballast.events.v1 import commands_pb2, liquidation_pb2, market_pb2, risk_pb2
+from ballast.events.v1 import commands_pb2, lifecycle_pb2, liquidation_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import market_pb2 as market_words
 from libs.common.codec import Undecodable
@@ -16,6 +16,7 @@ from libs.common.validity import ValidityClass
 from services.liquidation_execution.app.depth import Depth
 from services.liquidation_execution.app.ports import Answer, Citation, CloseIt, Decision, ResolveIt, Step
 from services.liquidation_execution.domain.episodes import Outcome
+from services.liquidation_execution.domain.last_resort import Deleveraging, TakeOver
 from services.liquidation_execution.domain.planner import Alternative, Evaluation, Plan
 from services.liquidation_execution.domain.router import BUY, VenueOrder
 from services.liquidation_execution.domain.slices import Candidate, Margin
@@ -93,6 +94,14 @@ def _citation(cited: Citation) -> commands_pb2.Citation:
     )
 
 
+def _basis(cited: Citation) -> lifecycle_pb2.Basis:
+    return lifecycle_pb2.Basis(
+        journal_sequence=cited.journal_sequence,
+        mark_sequence=cited.mark_sequence,
+        control_sequence=cited.control_sequence,
+    )
+
+
 def _orders(orders: Sequence[VenueOrder]) -> list[commands_pb2.StepOrder]:
     return [
         commands_pb2.StepOrder(
@@ -123,6 +132,20 @@ def command_of(decision: Decision) -> commands_pb2.Command:
         case ResolveIt():
             shortfall = commands_pb2.ResolveShortfall(account=account, episode=episode)
             return commands_pb2.Command(resolve_shortfall=shortfall)
+        case TakeOver() as over:
+            handed = lifecycle_pb2.TakeOverPosition(
+                account=account, episode=episode, step=decision.step, instrument=over.instrument.id, lots=over.lots,
+                price=over.price, taker=over.taker, basis=_basis(decision.citation),
+            )  # fmt: skip
+            return commands_pb2.Command(take_over_position=handed)
+        case Deleveraging() as given:
+            parties = [lifecycle_pb2.DeleveragedPosition(account=one, lots=lots) for one, lots in given.parties]
+            closed = lifecycle_pb2.Deleverage(
+                account=account, episode=episode, step=decision.step, instrument=given.instrument.id, price=given.price,
+                mark_price=given.mark, deficit_units=given.deficit, counterparties=parties,
+                basis=_basis(decision.citation),
+            )  # fmt: skip
+            return commands_pb2.Command(deleverage=closed)
 
 
 def plan_of(decision: Decision) -> liquidation_pb2.LiquidationPlan:
@@ -153,6 +176,11 @@ def _reason(decision: Decision) -> str:
             return "closed: neither assets nor debt are left"
         case ResolveIt():
             return "waterfall: no asset that orders could reduce is left, debt is"
+        case TakeOver() as over:
+            return f"taken over: {over.lots} lots of {over.instrument.symbol} at {over.price} by {over.taker}"
+        case Deleveraging() as given:
+            lots = sum(part for _, part in given.parties)
+            return f"deleveraged: {lots} lots of {given.instrument.symbol} at {given.price}, mark {given.mark}"
     return _plan_reason(decision.plan) if decision.plan is not None else ""
 
 

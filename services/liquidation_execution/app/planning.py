@@ -25,7 +25,8 @@ def problem_of(live: Live, account: int) -> Problem:
     found: list[Line] = []
     for one in reducible(live.holdings(account), catalogue):
         mark = live.marks.usable(one.instrument.id)
-        if mark is not None:
+        has_ended = 0 < one.instrument.closes_ns <= live.marks.run_time_ns  # the ledger closes it, no order does
+        if mark is not None and not has_ended:
             found.append(_line(live, one, mark))
     found.sort(key=lambda line: -line.notional)
     room, lines = parameters.ledger.step_orders_max, []

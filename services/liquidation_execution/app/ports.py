@@ -9,6 +9,7 @@ from typing import Protocol
 from libs.common.ids import AccountId
 from libs.common.validity import ValidityClass
 from services.liquidation_execution.domain.episodes import Outcome
+from services.liquidation_execution.domain.last_resort import Deleveraging, TakeOver
 from services.liquidation_execution.domain.planner import Evaluation, Plan
 from services.liquidation_execution.domain.router import VenueOrder
 from services.liquidation_execution.domain.slices import Candidate, Margin
@@ -53,6 +54,9 @@ class CloseIt:
     outcome: Outcome
 
 
+What = Step | ResolveIt | CloseIt | TakeOver | Deleveraging
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One command to the ledger with its reason.
@@ -66,7 +70,7 @@ class Decision:
     account: AccountId
     episode: int
     step: int
-    what: Step | ResolveIt | CloseIt
+    what: What
     margin: Margin
     citation: Citation
     plan: Plan | None = None

@@ -11,6 +11,7 @@ from dataclasses import replace
 from ballast.events.v1 import journal_pb2
 from libs.common.errors import Fault
 from libs.common.ids import AccountId
+from libs.common.units import Lots, Units
 from libs.common.validity import Action, ValidityClass, permits
 from services.liquidation_execution.app.live import Live
 from services.liquidation_execution.app.planning import drive, problem_of
@@ -25,7 +26,9 @@ from services.liquidation_execution.app.ports import (
     ResolveIt,
     RiskPort,
     Step,
+    What,
 )
+from services.liquidation_execution.app.resort import deleveraging_of, is_due, positions, takeover_of
 from services.liquidation_execution.domain.episodes import (
     Close,
     MarginRow,
@@ -37,8 +40,9 @@ from services.liquidation_execution.domain.episodes import (
     next_action,
     urgency,
 )
+from services.liquidation_execution.domain.last_resort import Position, TakeOver
 from services.liquidation_execution.domain.planner import Plan, PlanKind, plan
-from services.liquidation_execution.domain.router import VenueOrder
+from services.liquidation_execution.domain.router import Trade, VenueOrder
 from services.liquidation_execution.domain.slices import Candidate, Margin
 from services.liquidation_execution.errors import RiskBehind
 
@@ -189,6 +193,8 @@ class Process:
             self._wait(episode.episode, WaitReason.MARK_NOT_USABLE.name)
             return
         if found.chosen is None or answer is None:
+            if await self._resorted(episode, step):
+                return
             self._wait(episode.episode, found.kind.name)
             if found.kind is PlanKind.NO_RELIEF:
                 self._live.pause(episode.episode)
@@ -205,6 +211,34 @@ class Process:
             plan=found,
         )
 
+    async def _resorted(self, episode: journal_pb2.Episode, step: int) -> bool:
+        """No order helps: a position is taken over, or closed against those who hold the opposite."""
+        row = self._live.row(episode)
+        if row is None or not is_due(self._live, episode, row):
+            return False
+        for position in positions(self._live, episode.account, row):
+            over = takeover_of(self._live, episode.account, position)
+            if over is not None and not await self._may_carry(over, position, at_least=row.journal_sequence):
+                over = None
+            what = over or deleveraging_of(self._live, episode.account, position)
+            if what is not None:
+                self._decide(episode, what, margin=_margin(row), citation=_cited(row), step=step)
+                return True
+        return False
+
+    async def _may_carry(self, what: TakeOver, position: Position, *, at_least: int) -> bool:
+        """The taker stays at or above its initial margin."""
+        lots = Lots(what.lots if position.lots > 0 else -what.lots)
+        trade = Trade(what.instrument.id, lots, what.price, Units(0))
+        try:
+            answer = await self._risk.evaluate(
+                account=what.taker, at_least=at_least, candidates=[(trade,)], without_orders=False
+            )
+        except Fault:
+            return False
+        after = answer.evaluation.after[0]
+        return after.equity >= after.initial and permits(answer.validity, Action.LIQUIDATION)
+
     def _still_fits(self, account: AccountId, orders: Sequence[VenueOrder]) -> bool:
         ladders = {line.reducible.instrument.id: line.ladder for line in problem_of(self._live, account).lines}
         for order in orders:
@@ -217,7 +251,7 @@ class Process:
     def _decide(
         self,
         episode: journal_pb2.Episode,
-        what: Step | ResolveIt | CloseIt,
+        what: What,
         *,
         margin: Margin,
         citation: Citation,
