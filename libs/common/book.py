@@ -322,6 +322,17 @@ def fold_account(accounts: Attributes, fingerprint: ItemSum, one: journal_pb2.Ac
     return old
 
 
+def load_account(accounts: Attributes, fingerprint: ItemSum, packed: bytes) -> journal_pb2.Account:
+    """Overwrites an account's attributes by a serialised message; returns it. Raises DecodeError."""
+    one = journal_pb2.Account.FromString(packed)
+    if one.account in accounts:
+        fold_account(accounts, fingerprint, one)
+    else:
+        accounts.load(one.account, packed)
+        fingerprint.add_items(((2, one.account, *_attributes(one)),))
+    return one
+
+
 def own(part: _M) -> _M:
     """A copy to be kept: a part of a message keeps the whole in memory, here a frame of hundreds of outcomes."""
     copy = type(part)()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 
 Key = tuple[int, ...]
@@ -12,11 +13,13 @@ _MASK = (1 << 128) - 1
 _HASHES_MAX = 1 << 15  # what one frame hashes as new, a later one takes away, and the book of accepted frames does both
 
 
-@lru_cache(maxsize=_HASHES_MAX)
-def _hash(item: tuple[int, ...]) -> int:
+def _hashed(item: tuple[int, ...]) -> int:
     # Nearly all are postings: this is three times as fast. Other items may hold truth values, which have words.
     text = b"%d|%d|%d|%d|%d|%d" % item if item[0] == 1 and len(item) == 6 else "|".join(map(str, item)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "big")
+
+
+_hash = lru_cache(maxsize=_HASHES_MAX)(_hashed)
 
 
 class ItemSum:
@@ -46,6 +49,10 @@ class ItemSum:
     def add(self, hashes: int) -> None:
         """Counts the summed hashes of new items that whoever keeps them will replace."""
         self._sum = (self._sum + hashes) & _MASK
+
+    def add_items(self, items: Iterable[tuple[int, ...]]) -> None:
+        """Adds new items, key and value in one, that whoever keeps them will replace by `replace`."""
+        self._sum += sum(map(_hashed, items))
 
     def replace(self, key: Key, old: Value | None, new: Value) -> None:
         """Replaces an item whose old value is known by whoever keeps it; it is not remembered here."""

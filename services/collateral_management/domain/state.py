@@ -9,7 +9,7 @@ from typing import TypeVar
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Lines
-from libs.common.book import PartitionBook, fold_account, item_of
+from libs.common.book import PartitionBook, fold_account, item_of, load_account
 from libs.common.fingerprint import ItemSum
 from libs.common.ids import entity_of, system_kind
 from libs.common.lifecycle import LIFECYCLE_ITEMS, Lifecycle
@@ -285,16 +285,26 @@ class State(Memory):
     def load_account(self, account: int, *, attributes: bytes, lines: bytes) -> None:
         """Replaces an account and its lines by what a checkpoint holds. Raises struct.error, DecodeError."""
         before = self._lines.peek(account)
-        for (asset, kind), value in self._lines.load(account, lines).items():
-            self._fingerprint.replace((1, account, asset, kind), before.get((asset, kind)), value)
-            if kind in _INDEXED and system_kind(account) is None:
-                self._index(account, asset, kind, value[0])
+        loaded = self._lines.load(account, lines)
+        if before:
+            for key, value in loaded.items():
+                self._fingerprint.replace((1, account, *key), before.get(key), value)
+        else:
+            self._fingerprint.add_items([(1, account, *key, *value) for key, value in loaded.items()])
+        if system_kind(account) is None:
+            for (asset, kind), (balance, _) in loaded.items():
+                if kind in _INDEXED:
+                    self._index(account, asset, kind, balance)
         if attributes:
-            self._apply_account(journal_pb2.Account.FromString(attributes))
+            is_new = account not in self.accounts
+            self._note_account(load_account(self.accounts, self._fingerprint, attributes), is_new=is_new)
 
     def _apply_account(self, one: journal_pb2.Account) -> None:
         self.changes.accounts.add(one.account)
-        if fold_account(self.accounts, self._fingerprint, one) is None:
+        self._note_account(one, is_new=fold_account(self.accounts, self._fingerprint, one) is None)
+
+    def _note_account(self, one: journal_pb2.Account, *, is_new: bool) -> None:
+        if is_new:
             self.entity_accounts.opened(one.entity, one.account)
             self.entity_serial = max(self.entity_serial, entity_of(one.account) >> 16 & 0xFFFFFFFF)
         if one.moved_from:
