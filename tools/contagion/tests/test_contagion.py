@@ -13,7 +13,7 @@ _SYMBOL = "BTC"
 
 def _story() -> Story:
     story = Story()
-    story.mark(1_500_000, hours=1)
+    story.mark(1_500_000, hours=0)
     lender = story.account("lender", usd=500_000)
     story.send("supply", sender="lender", account=lender, asset=1, units=400_000 * 10**6)
     alice, bob = story.account("alice", usd=9_000), story.account("bob", usd=6_000)
