@@ -11,6 +11,7 @@ import numpy as np
 from libs.common.ids import entity_of
 from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
 from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask
+from services.risk_evaluation.domain.live_orders import LiveOrders
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.option_rows import NO_OPTIONS, OptionHoldings, OptionRows
 
@@ -132,6 +133,7 @@ class Columns:
         self.indices: list[Indices] = [Indices() for _ in model.assets]
         self.funding: list[int] = [0 for _ in model.margined]
         self.orders: dict[int, dict[int, OpenOrder]] = {}  # by row, then order id
+        self._live = LiveOrders()
         self._all_orders: OrderColumns | None = None  # of every row, until an order changes
         self._changed: set[int] = set()  # rows whose lines changed since `take_changed`
         self._entity_number: dict[int, int] = {}
@@ -229,6 +231,7 @@ class Columns:
         """Overwrites a live order."""
         row = self.row(account)
         self.orders.setdefault(row, {})[order.order] = order
+        self._live.set(order, row=row, instrument=self._model.instrument_column[order.instrument])
         self._is_ordered[row] = 1
         self._all_orders = None
 
@@ -237,6 +240,7 @@ class Columns:
         row = self.row(account)
         orders = self.orders.get(row, {})
         orders.pop(order, None)
+        self._live.remove(order, row=row)
         if not orders:
             self.orders.pop(row, None)
             self._is_ordered[row] = 0
@@ -256,13 +260,12 @@ class Columns:
         self.funding[self._model.margined_column[instrument]] = cumulative
 
     def beyond_lines(self) -> list[int]:
-        """Rows of the entities whose margin is more than a sum over lines: with options, orders on them, dated futures."""
+        """Rows of entities whose margin is more than a sum over lines: options, orders on them, dated futures."""
         model = self._model
         rows = set(self.options.by_row)
         if model.options:
-            for row, orders in self.orders.items():
-                if any(one.instrument in model.option_column for one in orders.values()):
-                    rows.add(row)
+            is_option = np.array([one.is_option for one in model.instruments])
+            rows.update(self.all_orders.row[is_option[self.all_orders.instrument]].tolist())
         dated = [number for number, one in enumerate(model.margined) if one.expiry_ns]
         if dated and model.option_risk.basis:
             rows.update(np.flatnonzero(np.any(self._lots[dated] != 0, axis=0)).tolist())
@@ -280,6 +283,13 @@ class Columns:
         return self._entity[: len(self.accounts)]
 
     @property
+    def all_orders(self) -> OrderColumns:
+        """Every live order."""
+        if self._all_orders is None:
+            self._all_orders = OrderColumns(*self._live.columns())
+        return self._all_orders
+
+    @property
     def is_ordered(self) -> U1:
         """1 for each row with live orders."""
         return self._is_ordered[: len(self.accounts)]
@@ -294,8 +304,6 @@ class Columns:
         count = len(self.accounts)
         net = self._shares[0, :, :count] + self._claims[:, :count]
         held = np.any(self._shares[:, :, :count] != 0, axis=0)
-        if self._all_orders is None:
-            self._all_orders = self._order_columns(range(count), frozenset())
         return BookRows(
             net,
             held,
@@ -303,7 +311,7 @@ class Columns:
             self._variation[:, :count].copy(),
             self._entity[:count].copy(),
             len(self._entity_rows),
-            self._all_orders,
+            self.all_orders,
             self.options.of(range(count)),
         )
 

@@ -13,6 +13,7 @@ from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.lines import quantities, still_money
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
+from services.risk_evaluation.domain.scan import capped_lots
 from services.risk_evaluation.domain.sweep.arena import Arena
 from services.risk_evaluation.domain.sweep.entities import (
     ACCOUNTS_MAX,
@@ -143,5 +144,7 @@ def standings(model: Model, prices: Prices, book: BookRows) -> Standings:
     which = split(book.entity, has_orders)
     run_alone(arena, money, table, which.alone, out)
     if which.members.shape[0]:
-        run_entities(arena, money, table, order_table(model, prices, table, book), which, out)
+        lots = capped_lots(model, book)
+        orders = order_table(model, prices, table, book.orders, lots, accounts=book.rows)
+        run_entities(arena, money, table, orders, which, out)
     return out

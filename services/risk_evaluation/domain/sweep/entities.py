@@ -12,10 +12,9 @@ import numpy as np
 
 from libs.common.parameters import InstrumentKind
 from services.risk_evaluation.domain.arrays import F8, I4, I8, U1
-from services.risk_evaluation.domain.columns import BookRows
+from services.risk_evaluation.domain.columns import OrderColumns
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
-from services.risk_evaluation.domain.scan import capped_lots
 from services.risk_evaluation.domain.sweep.compiled import compiled, inlined
 from services.risk_evaluation.domain.sweep.kernel import (
     FOUR,
@@ -79,14 +78,13 @@ class OrderTable:
 
 
 def order_table(
-    model: Model, prices: Prices, table: KernelTable, book: BookRows, *, rows: I8 | None = None, accounts: int = 0
+    model: Model, prices: Prices, table: KernelTable, orders: OrderColumns, lots: I8, *, accounts: int
 ) -> OrderTable:
-    """The orders of a book; an order on an asset that never moves is left out, as the scan does.
+    """The orders of all accounts; an order on an asset that never moves is left out, as the scan does.
 
     Args:
-        rows: accounts that the book's rows are, rising, when it holds some of `accounts` only.
+        orders: their rows are accounts. lots: signed, of each order, as far as it counts (`capped_lots`).
     """
-    orders = book.orders
     position = {asset: number for number, asset in enumerate(model.risky)}
     of = np.array([position.get(model.asset_column[one.underlying], -1) for one in model.instruments], dtype=np.int64)
     bucket = of[orders.instrument]
@@ -94,13 +92,12 @@ def order_table(
     sequence = sequence[bucket[sequence] >= 0]
     inverse = np.array([one.kind is InstrumentKind.INVERSE_PERP for one in model.instruments])[orders.instrument]
     limit, ratio = orders.limit.astype(np.float64), prices.ratio[orders.instrument]
-    row = orders.row[sequence]
-    counts = np.bincount(row if rows is None else rows[row], minlength=book.rows if rows is None else accounts)
+    counts = np.bincount(orders.row[sequence], minlength=accounts)
     return OrderTable(
         start=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)]),
         bucket=bucket[sequence],
         instrument=orders.instrument[sequence],
-        lots=capped_lots(model, book).astype(np.float64)[sequence],
+        lots=lots.astype(np.float64)[sequence],
         paid=np.where(inverse, -ratio / limit, ratio * limit)[sequence],
         fee=orders.fee[sequence],
         notional=prices.order_notional,

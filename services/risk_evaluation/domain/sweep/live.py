@@ -8,11 +8,12 @@ import numpy as np
 
 from libs.common.ids import account_id
 from services.risk_evaluation.domain.arrays import F8, I4, I8, U1, Mask
-from services.risk_evaluation.domain.columns import Columns, OpenOrder
+from services.risk_evaluation.domain.columns import Columns, OpenOrder, OrderColumns
 from services.risk_evaluation.domain.lines import quantities, still_money
 from services.risk_evaluation.domain.margin import evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices, price_book
+from services.risk_evaluation.domain.scan import capped_lots
 from services.risk_evaluation.domain.sweep.arena import Arena
 from services.risk_evaluation.domain.sweep.engine import Split, Standings, run_alone, run_entities, split
 from services.risk_evaluation.domain.sweep.entities import order_table
@@ -89,9 +90,8 @@ class LiveBook:
             run_alone(self._arena, self._money, table, which.alone, self._out)
             self._is_fresh[:] = True
         if which.members.shape[0]:
-            rows = np.flatnonzero(self._was_ordered)
-            book = columns.some_rows(rows.tolist())
-            orders = order_table(self._model, prices, table, book, rows=rows, accounts=count)
+            every = columns.all_orders
+            orders = order_table(self._model, prices, table, every, self._counting(every), accounts=count)
             run_entities(self._arena, self._money, table, orders, which, self._out)
             self._is_fresh[which.members] = True
         self._beyond_lines(prices)
@@ -125,6 +125,15 @@ class LiveBook:
             for name in ("equity", "initial_margin", "maintenance_margin", "equity_for_new_risk", "state"):
                 getattr(self._out, name)[rows] = getattr(margins, name)
             self._out.worst_scenario[rows] = margins.worst_scenario
+
+    def _counting(self, orders: OrderColumns) -> I8:
+        """Signed lots of each order as far as it counts: one that may only reduce, up to the position."""
+        reducing = np.unique(orders.row[orders.reduce_only])
+        if not reducing.shape[0]:
+            return orders.lots
+        lots = orders.lots.copy()
+        lots[np.isin(orders.row, reducing)] = capped_lots(self._model, self._columns.some_rows(reducing.tolist()))
+        return lots
 
     def _split_now(self) -> Split:
         """The split, made anew only where accounts came or orders came and went."""
