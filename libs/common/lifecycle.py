@@ -32,11 +32,17 @@ def _distribution(effect: journal_pb2.Effect) -> _Item:
     return (33, one.number), (int.from_bytes(whole.digest(), "big"),)
 
 
+def _venue_share(effect: journal_pb2.Effect) -> _Item:
+    one = effect.venue_share
+    return (36, one.venue), (one.number, one.left_lots, one.left_units)
+
+
 LIFECYCLE_ITEMS: dict[str, Callable[[journal_pb2.Effect], _Item]] = {
     "listing": _listing,
     "sweep": _sweep,
     "redenomination": _redenomination,
     "distribution": _distribution,
+    "venue_share": _venue_share,
 }
 
 
@@ -53,6 +59,7 @@ class Lifecycle:
         self.sweeps: dict[tuple[int, int], lifecycle_pb2.Sweep] = {}
         self.redenominations: dict[int, lifecycle_pb2.Redenomination] = {}  # asset that went
         self.distributions: dict[int, lifecycle_pb2.Distribution] = {}
+        self.venue_shares: dict[int, lifecycle_pb2.VenueShare] = {}  # the last by venue
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Lifecycle) and vars(self) == vars(other)
@@ -81,3 +88,7 @@ class Lifecycle:
                 distribution = lifecycle_pb2.Distribution()
                 distribution.CopyFrom(effect.distribution)
                 self.distributions[distribution.number] = distribution
+            case "venue_share":
+                share = lifecycle_pb2.VenueShare()
+                share.CopyFrom(effect.venue_share)
+                self.venue_shares[share.venue] = share

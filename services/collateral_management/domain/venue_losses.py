@@ -18,7 +18,7 @@ from ballast.types.v1 import market_pb2
 from libs.common.ids import SystemAccount, system_kind
 from libs.common.parameters import Instrument
 from services.collateral_management.domain import money, positions
-from services.collateral_management.domain.accounts import known_asset, positive
+from services.collateral_management.domain.accounts import known_asset
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.places import at_venue
 from services.collateral_management.domain.state import LOTS
@@ -34,7 +34,7 @@ def venue_event(draft: Draft, body: lifecycle_pb2.VenueEvent, _: commands_pb2.Pr
     if venue is None:
         return Refused(words.REFUSAL_UNKNOWN_VENUE, f"no venue {body.venue}")
     if body.kind == kinds.VENUE_EVENT_KIND_BUST:
-        refused = known_asset(draft, body.asset) or positive(body.units)
+        refused = known_asset(draft, body.asset) or _not_negative(body)
         if not refused:
             _bust(draft, body)
     else:
@@ -46,6 +46,13 @@ def venue_event(draft: Draft, body: lifecycle_pb2.VenueEvent, _: commands_pb2.Pr
         refused = _closing(draft, body, instrument) if body.kind in CLOSINGS else _socialised(draft, body, instrument)
     if refused:
         return refused
+    if body.number:
+        taken = lifecycle_pb2.VenueShare(
+            venue=body.venue, number=body.number, left_lots=body.left_lots, left_units=body.left_units
+        )
+        draft.note(journal_pb2.Effect(venue_share=taken))
+    if not (body.lots or body.units):  # nobody here has a part in it
+        return body.venue
     said = kinds.VenueEventKind.Name(body.kind).removeprefix("VENUE_EVENT_KIND_").lower()
     draft.alert("venue_event", account=0, detail=f"{venue.name}: {said} {body.lots or body.units} {body.detail}"[:200])
     return body.venue
@@ -73,12 +80,20 @@ def shares(whole: int, weights: Mapping[int, int], *, caps: Mapping[int, int]) -
     return {account: part for account, part in parts.items() if part}
 
 
+def _not_negative(body: lifecycle_pb2.VenueEvent) -> Refused | None:
+    if body.lots < 0 or body.units < 0:
+        return Refused(
+            words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected lots and units >= 0, was {body.lots} and {body.units}"
+        )
+    return None
+
+
 def _closing(draft: Draft, body: lifecycle_pb2.VenueEvent, instrument: Instrument) -> Refused | None:
     if body.side not in (market_pb2.SIDE_BUY, market_pb2.SIDE_SELL):
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, "expected a side, buy or sell")
-    refused = positive(body.lots)
-    if refused or body.units < 0:
-        return refused or Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected a fee >= 0, was {body.units}")
+    refused = _not_negative(body)
+    if refused:
+        return refused
     sign = 1 if body.side == market_pb2.SIDE_BUY else -1
     held = _largest(
         {one: -sign * draft.balance(one, instrument.id, LOTS) for one in draft.state.holders(instrument.id)}
@@ -104,7 +119,7 @@ def _closing(draft: Draft, body: lifecycle_pb2.VenueEvent, instrument: Instrumen
 def _socialised(draft: Draft, body: lifecycle_pb2.VenueEvent, instrument: Instrument) -> Refused | None:
     if body.kind != kinds.VENUE_EVENT_KIND_SOCIALISED_LOSS:
         return Refused(words.REFUSAL_UNKNOWN_COMMAND, f"expected a kind of event, was {body.kind}")
-    refused = known_asset(draft, body.asset) or positive(body.units)
+    refused = known_asset(draft, body.asset) or _not_negative(body)
     if refused:
         return refused
     held = _largest({one: abs(draft.balance(one, instrument.id, LOTS)) for one in draft.state.holders(instrument.id)})

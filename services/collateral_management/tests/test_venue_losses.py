@@ -72,10 +72,10 @@ def test_venue_event(story: Story) -> None:
             (words.REFUSAL_UNKNOWN_VENUE, {"venue": NORTH}),
             (words.REFUSAL_UNKNOWN_INSTRUMENT, {"instrument": BTC_PERP}),
             (words.REFUSAL_PRICE_OUT_OF_RANGE, {"price": MARK}),
-            (words.REFUSAL_QUANTITY_OUT_OF_RANGE, {"side": SELL}),
+            (words.REFUSAL_QUANTITY_OUT_OF_RANGE, {"side": SELL, "lots": -1}),
             (words.REFUSAL_QUANTITY_OUT_OF_RANGE, {"lots": 5, "units": -1}),
             (words.REFUSAL_QUANTITY_OUT_OF_RANGE, {"units": 0, "kind": 17}),
-            (words.REFUSAL_UNKNOWN_COMMAND, {"kind": SOCIALISED, "asset": 99}),
+            (words.REFUSAL_UNKNOWN_COMMAND, {"kind": SOCIALISED, "asset": 99, "units": -1}),
             (words.REFUSAL_UNKNOWN_ASSET, {"asset": USD}),
             (words.REFUSAL_QUANTITY_OUT_OF_RANGE, {"units": 7, "kind": BUST}),
         ],
@@ -96,6 +96,13 @@ def test_a_closing_is_shared_pro_rata_of_the_side_that_is_closed(story: Story) -
     assert -sum(one.paid_units for one in parts) == 61  # the fee, to the last unit
     # two lots of a thousandth of a coin, bought 1,000 dollars lower; their part of the fee is 12 units
     assert story.balance(accounts[0], USD) == 1_002 * DOLLAR - 12
+
+
+def test_a_partition_without_a_part_says_only_that_it_has_none(story: Story) -> None:
+    outcome = event(story, kind=LIQUIDATION, side=SELL, number=7, left_lots=3, left_units=5, whole=3)
+    assert [one.WhichOneof("effect") for one in outcome.effects] == ["venue_share"]
+    share = story.state.lifecycle.venue_shares[NORTH]
+    assert (share.number, share.left_lots, share.left_units) == (7, 3, 5)
 
 
 def test_what_nobody_holds_is_the_houses(story: Story) -> None:

@@ -18,6 +18,7 @@ from libs.common.units import MalformedNumber
 from services.venue_gateway.app import venue_words
 from services.venue_gateway.app.books import DisplayedBooks
 from services.venue_gateway.app.ledger_view import LedgerView, Moved
+from services.venue_gateway.app.notices import Notices, notice_stream
 from services.venue_gateway.app.ports import Commands
 from services.venue_gateway.app.venue_metrics import VenueMetrics
 from services.venue_gateway.domain.cursors import OwnFacts, Posting, Receipt, ReportCursor
@@ -88,6 +89,8 @@ class VenueSession:
         self._metrics, self._clock = metrics, clock
         self._cursor = ReportCursor(received=received, marks=view.marks(venue_stream(venue)))
         self._own = OwnFacts(view.marks(gateway_stream(venue)))
+        self._notices = Notices(venue=venue, view=view, directory=directory)
+        self._noticed = self._notices.recorded
         self._reports: dict[int, _Report] = {}
         self._to_give_up: deque[int] = deque()
         self._progress: dict[int, Progress] = {}
@@ -98,11 +101,14 @@ class VenueSession:
             "report": lambda message: self._take_report(message.report),
             "status": lambda message: self._take_status(message.status),
             "heartbeat": lambda message: None,
+            "notice": lambda message: self._take_notice(message.notice),
         }
 
     def begin(self) -> None:
         """Greets the venue and lets out what waited for it."""
-        hello = venue_pb2.GatewayHello(session_epoch=self.epoch, resume_after=self._cursor.received)
+        hello = venue_pb2.GatewayHello(
+            session_epoch=self.epoch, resume_after=self._cursor.received, notices_after=self._noticed
+        )
         self._say(venue_pb2.ConnectResponse(hello=hello))
         for order in self._view.live_orders(self.venue.id):
             self._consider(order)
@@ -163,6 +169,24 @@ class VenueSession:
             self.room.clear()
         self.due.set()
 
+    def _take_notice(self, notice: venue_pb2.VenueNotice) -> None:
+        try:
+            self._notices.hear(notice)
+        except MalformedNumber as error:
+            # A fact is never dropped: it stays unacknowledged and the venue is stopped until somebody has looked.
+            _LOG.error("notice not taken", extra={"venue": self.venue.name, "notice": str(notice), "why": str(error)})
+            raise SessionEnded(EndReason.MALFORMED, f"notice {notice.sequence}: {error}") from error
+        self._note(again=notice.sequence <= self._noticed)
+
+    def _note(self, *, again: bool = False) -> None:
+        """Posts the next part of a notice when there is one, and acknowledges what is on record everywhere."""
+        recorded = self._notices.recorded
+        if recorded > self._noticed or again:
+            self._noticed = recorded
+            self._say(venue_pb2.ConnectResponse(notice_ack=venue_pb2.NoticeAck(up_to=recorded)))
+        if self._notices.is_waiting:
+            self.due.set()
+
     def _take_status(self, status: venue_pb2.OrderStatus) -> None:
         order, progress = self._view.order(status.order), self._progress.get(status.order)
         if order is None or progress is None or order.venue != self.venue.id:
@@ -185,6 +209,7 @@ class VenueSession:
         for sequence in self._cursor.record(partition, marks.get(venue_stream(self.venue), 0)):
             self._reports.pop(sequence, None)
         self._own.record(partition, marks.get(gateway_stream(self.venue), 0))
+        self._note()
         for stream, sequence in moved.gaps:
             self._rewind(partition, stream, sequence)
         for order in moved.orders.values():
@@ -200,6 +225,9 @@ class VenueSession:
     def _rewind(self, partition: int, stream: str, sequence: int) -> None:
         if stream == venue_stream(self.venue) and self._cursor.rewind(partition, sequence=sequence):
             _LOG.warning("reports rewound", extra={"venue": self.venue.name, "partition": partition, "from": sequence})
+            self.due.set()
+        elif stream == notice_stream(self.venue):
+            self._notices.again()
             self.due.set()
         elif stream == gateway_stream(self.venue):
             self._to_give_up.extend(self._own.rewind(partition))
@@ -277,6 +305,9 @@ class VenueSession:
                     await commands.send(partition, batch, stamps=stamps)
                     self._metrics.posted.inc(len(batch))
             await self._post_given_up(commands)
+            part = self._notices.due()
+            if part is not None:
+                await commands.send(part.partition, [part.command])
 
     def _due_batches(self, partition: int) -> Iterator[tuple[list[commands_pb2.Command], int]]:
         """Due reports in order, grouped so that one header stamp fits all of a record."""
