@@ -4,6 +4,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 .PHONY: images base-image images-smoke k8s-check manifests
+.PHONY: chaos-ledger
 .PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance backtest-margin bench-risk bench-pipeline simulate monitoring data clean
 
 # Options of a command: make demo ARGS="--speed 100".
@@ -108,6 +109,9 @@ bench-risk: $(VENV)/.bench proto ## the margin engine against its goals and peer
 
 bench-pipeline: $(VENV)/.bench proto ## from a mark to margins and episodes over a real broker, restarts, a million accounts (ARGS="--quick")
 	@$(BOUND) $(BIN)/python -m bench.pipeline $(ARGS)
+
+chaos-ledger: $(VENV)/.runtime proto ## the ledger killed, frozen, doubled and cut off while commands flow; some 15 minutes (ARGS="--short")
+	@$(BOUND) $(BIN)/python -m tools.chaos $(ARGS)
 
 monitoring: $(VENV)/.runtime ## write dashboards and the operator's objects from rules and specifications
 	@$(BOUND) $(BIN)/python -m tools.monitoring $(ARGS)

@@ -19,7 +19,8 @@ from tools.reconcile.checks.check import Check
 from tools.reconcile.records import JournalFrame
 from tools.reconcile.world import World
 
-CONSERVED = ("I1", "I2")
+CONSERVED = ("I1", "I2", "I15")
+_ON_ANY_CUT = ("I1", "I2")  # partitions of a living house end at different moments: what is on its way is not judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,8 @@ class _Conservation:
     def end(self, books: Mapping[int, PartitionBook]) -> list[Difference]:
         """What does not add up over all partitions."""
         wrong: list[Difference] = []
-        for name, check in self._checks.items():
+        for name in _ON_ANY_CUT:
+            check = self._checks[name]
             check.finish(books)
             wrong += [Difference(JOURNAL.name, -1, -1, 0, name, text) for text in check.findings.shown]
         return wrong

@@ -39,6 +39,7 @@ class Broker:
         self.bootstrap = ""
         self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._server: list[str] = []
 
     @property
     def pid(self) -> int | None:
@@ -79,6 +80,20 @@ class Broker:
             os.close(self._lock)
             self._lock = None
 
+    def interrupt(self, number: signal.Signals) -> None:
+        """Ends the process with a signal and returns when it is gone; its records and ports stay its own."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            try:
+                self._process.wait(_STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def resume(self) -> None:
+        """Starts it again over its records, without waiting until it answers."""
+        self._process = self._spawn(self._server)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -115,10 +130,10 @@ class Broker:
             "-c",
             str(properties),
         ]
-        server = [command, *SERVER_JVM, logging, "-cp", path, "kafka.Kafka", str(properties)]
+        self._server = [command, *SERVER_JVM, logging, "-cp", path, "kafka.Kafka", str(properties)]
         if self._spawn(tool).wait() != 0:
             raise BrokerFault(f"Kafka's storage could not be formatted; see {self.directory / 'logs' / 'console.log'}")
-        self._process = self._spawn(server)
+        self._process = self._spawn(self._server)
         return self._await_ready(self._process)
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:

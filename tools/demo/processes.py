@@ -72,6 +72,16 @@ class Process:
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
+    @property
+    def status(self) -> int | None:
+        """Exit status once it has ended, None before."""
+        return self.child.poll() if self.child is not None else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Started and not ended."""
+        return self.child is not None and self.status is None
+
     def kill(self) -> None:
         """SIGKILL, as the kernel or an operator would."""
         if self.child is not None:
@@ -94,7 +104,7 @@ class Process:
 
     def check_alive(self) -> None:
         """Raises NotReady when it has ended by itself."""
-        status = self.child.poll() if self.child is not None else None
+        status = self.status
         if status is not None and not self.stopped:
             raise NotReady(f"{self.name} ended with status {status}; its last words in {self.log}:\n{tail(self.log)}")
 
@@ -158,7 +168,7 @@ class Fleet:
                 settings["BALLAST_RISK_TARGET"] = ports["risk_evaluation"].target
         settings.update(self._extra.get(name, {}))
         command = [sys.executable, "-m", f"services.{name}"]
-        return Process(name, command, _environment(settings), ports[name], self.directory / f"{name}.log")
+        return Process(name, command, environment(settings), ports[name], self.directory / f"{name}.log")
 
     def _venue(self, name: str) -> Process:
         ports = self.ports
@@ -167,7 +177,7 @@ class Fleet:
             "--replay", ports["price_ingestion"].target, "--http-port", str(ports[name].http),
             "--state", str(self.directory / f"{name}.state"),
         ]  # fmt: skip
-        return Process(name, command, _environment({}), ports[name], self.directory / f"{name}.log")
+        return Process(name, command, environment({}), ports[name], self.directory / f"{name}.log")
 
     def start(self) -> None:
         """Starts everything."""
@@ -209,7 +219,8 @@ class Fleet:
             process.wait_stopped(STOP_SECONDS_MAX)
 
 
-def _environment(settings: dict[str, str]) -> dict[str, str]:
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    """Environment of a service: ours with these settings and no others."""
     inherited = {key: value for key, value in os.environ.items() if not key.upper().startswith("BALLAST_")}
     return {**inherited, **settings}
 
