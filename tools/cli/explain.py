@@ -44,6 +44,8 @@ def draw(answer: api.ExplainResponse, screen: Console) -> None:
     screen.print(_head(answer))
     screen.print(_parts(answer))
     screen.print(_lines(answer))
+    if any(one.HasField("greeks") for one in answer.lines):
+        screen.print(_options(answer))
     if answer.haircuts:
         screen.print(_haircuts(answer))
     if answer.free:
@@ -104,6 +106,25 @@ def _lines(answer: api.ExplainResponse) -> Table:
         found.add_row(escape(one.symbol), kind, f"{one.balance:,}", usd(one.value))
     found.add_section()
     found.add_row("sum", "", "", usd(sum(one.value for one in answer.lines)), style="bold")
+    return found
+
+
+def _options(answer: api.ExplainResponse) -> Table:
+    """Of each line of options: what it gains per USD of price, point of volatility, and day."""
+    found = new_table(
+        "Options", "symbol", "volatility", "delta, coins", "gamma, coins per USD", "vega, USD", "theta, USD"
+    )
+    for one in answer.lines:
+        if one.HasField("greeks"):
+            greeks = one.greeks
+            found.add_row(
+                escape(one.symbol),
+                f"{greeks.volatility:.1%}",
+                f"{greeks.delta:+,.4f}",
+                f"{greeks.gamma:+.3g}",
+                f"{greeks.vega:+,.2f}",
+                f"{greeks.theta:+,.2f}",
+            )
     return found
 
 

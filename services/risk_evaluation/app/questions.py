@@ -21,6 +21,7 @@ from services.risk_evaluation.domain.haircuts import haircut_table
 from services.risk_evaluation.domain.margin import Margins, evaluate, line_values
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
+from services.risk_evaluation.domain.sensitivity import DAYS, VOL_POINT
 from services.risk_evaluation.domain.whatif import Candidate, Trade, evaluate_candidates, free_units, one_row
 
 CANDIDATES_MAX = 1_000
@@ -145,6 +146,9 @@ def _lines(model: Model, prices: Prices, risk: PartitionRisk, account: int) -> S
     values = line_values(model, prices, columns.some_rows([columns.row_of[account]]))
     for (key, kind), balance in sorted(book.lines_of(account).items()):
         column = COLUMNS.get(kind)
+        if key in model.option_column and column is Column.LOTS:
+            out.append(_option_line(model, prices, key, kind, balance))
+            continue
         if column in (Column.LOTS, Column.VARIATION):
             at = model.margined_column[key]
             symbol = model.margined[at].symbol
@@ -156,6 +160,21 @@ def _lines(model: Model, prices: Prices, risk: PartitionRisk, account: int) -> S
             value = int(units * float(prices.unit[at]) // 1)
         out.append(api.LineValue(symbol=symbol, kind=kind, balance=balance, value=value))
     return out
+
+
+def _option_line(model: Model, prices: Prices, key: int, kind: ledger_pb2.LineKind, lots: int) -> api.LineValue:
+    at, options = model.option_column[key], prices.options
+    coins, carry = lots * float(options.coins[at]), float(options.forward_over_spot[at])
+    delta, gamma, vega, theta = options.greeks[:, at].tolist()
+    greeks = api.OptionGreeks(
+        delta=coins * delta * carry,
+        gamma=coins * gamma * carry * carry,
+        vega=coins * vega * VOL_POINT,
+        theta=coins * theta / DAYS,
+        volatility=float(options.vols[at]),
+    )
+    value = math.floor(lots * float(options.units[at] * options.settle[at]))
+    return api.LineValue(symbol=model.options[at].symbol, kind=kind, balance=lots, value=value, greeks=greeks)
 
 
 def _haircuts(model: Model, prices: Prices, held: Mapping[int, int]) -> Iterator[api.Haircut]:

@@ -29,7 +29,7 @@ class OptionPrices:
         delta_notional: (options) notional of the coins that a lot stands for. index_notional: of all its coins.
         coins: (options) coins of a lot. forward_over_spot: (options).
         value, greeks: (options), (4, options) of an option on one coin, USD: delta and gamma on the forward, vega per
-            1.0, theta a year.
+            1.0, theta a year. vols: (options) a year.
         validity: (options) ValidityClass numbers: STALE where no surface tells what it is worth.
     """
 
@@ -43,6 +43,7 @@ class OptionPrices:
     forward_over_spot: F8
     value: F8
     greeks: F8
+    vols: F8
     validity: tuple[int, ...]
 
 
@@ -78,7 +79,7 @@ def option_prices(model: Model, spot: Spot, surfaces: Mapping[int, VolatilitySur
         units=np.zeros(count), settle=np.zeros(count),
         table=np.zeros((count, scenarios + 3 + len(model.lines.settles))), moved=np.zeros((scenarios, count)),
         delta_notional=np.zeros(count), index_notional=np.zeros(count), coins=np.zeros(count),
-        forward_over_spot=np.ones(count), value=np.zeros(count), greeks=np.zeros((4, count)),
+        forward_over_spot=np.ones(count), value=np.zeros(count), greeks=np.zeros((4, count)), vols=np.zeros(count),
         validity=tuple(_validity(model, one, spot, surfaces) for one in model.options),
     )  # fmt: skip
     groups: dict[tuple[int, int], list[int]] = {}
@@ -133,7 +134,7 @@ def _price(
     values, greeks = price_grid(forwards, strikes, years, vols, exp_each(-rates * years), scenarios, kinds=kinds)
     for at, (column, one) in enumerate(zip(columns, options, strict=True)):
         out.value[column], out.greeks[:, column] = values[at, -1], greeks[:, at, -1]
-        out.forward_over_spot[column] = forwards[at] / index
+        out.forward_over_spot[column], out.vols[column] = forwards[at] / index, vols[at]
         _fill(model, spot, one, column, values[at], move, index, out)
         coins_usd = one.base_units_per_lot * spot.unit[base]
         out.delta_notional[column] = greeks[0, at, -1] * (forwards[at] / index) * coins_usd
