@@ -237,7 +237,7 @@ async def _own(context: ServiceContext[Settings], supervisor: Supervisor, contro
 
 async def _answer_questions(context: ServiceContext[Settings], books: AcceptedBooks) -> None:
     aio_server = server()
-    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerReads(books), aio_server)
+    ledger_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerReads(books, context.parameters), aio_server)
     bind(aio_server, host=context.settings.grpc_host, port=context.settings.grpc_port)
     await aio_server.start()
     context.on_stop(lambda: aio_server.stop(1.0), "grpc")

@@ -7,11 +7,12 @@ import os
 import sys
 from functools import partial
 
-from ballast.api.v1 import client_pb2_grpc, venue_pb2_grpc
+from ballast.api.v1 import client_pb2_grpc, custody_pb2_grpc, venue_pb2_grpc
 from libs.common import rpc
 from libs.common.commands import CommandSender
 from libs.common.service import ServiceContext, main
 from services.venue_gateway.adapters.client_service import ClientService
+from services.venue_gateway.adapters.custody_service import CustodyService
 from services.venue_gateway.adapters.journal import JournalReader
 from services.venue_gateway.adapters.run_clock import RunClock
 from services.venue_gateway.adapters.topics import FaultyOnce, LiquidityTopic
@@ -81,10 +82,11 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
     context.spawn(books.publish(liquidity), "books")
     context.spawn(clock.follow(), "marks")
     server = rpc.server(receive_bytes_max=rpc.STREAM_BYTES_MAX)
-    client_pb2_grpc.add_ClientServiceServicer_to_server(
-        ClientService(clients=clients, directory=directory, view=view, tail=reader, ready=lambda: context.health.ready),
-        server,
+    edge = ClientService(
+        clients=clients, directory=directory, view=view, tail=reader, ready=lambda: context.health.ready
     )
+    client_pb2_grpc.add_ClientServiceServicer_to_server(edge, server)
+    custody_pb2_grpc.add_CustodyServiceServicer_to_server(CustodyService(edge), server)
     venue_pb2_grpc.add_VenueServiceServicer_to_server(
         VenueService(venues=venues, commands=commands, traces=traces), server
     )

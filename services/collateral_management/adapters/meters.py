@@ -12,8 +12,9 @@ from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, system_account
 from libs.common.metrics import Metrics
 from libs.common.parameters import Parameters
-from libs.common.units import INDEX_ONE
+from libs.common.units import INDEX_ONE, PPM
 from libs.common.watch import Watch, gauges
+from services.collateral_management.adapters.outflows import outflow_used
 
 _LOG = logging.getLogger("ballast.ledger")
 _CASH = ledger_pb2.LINE_KIND_CASH
@@ -40,6 +41,11 @@ _LINES: dict[str, tuple[str, SystemAccount, ledger_pb2.LineKind, str]] = {
     "suspense": ("Facts nobody could be found for", SystemAccount.SUSPENSE, _CASH, ""),
 }  # fmt: skip
 
+_OWN_CAPITAL = (
+    SystemAccount.TREASURY, SystemAccount.INSURANCE, SystemAccount.FIRST_LOSS, SystemAccount.SECOND_CAPITAL,
+    SystemAccount.ROUNDING,
+)  # fmt: skip
+
 
 class MoneyMeters:
     """Shows the house's lines; implements what the audit tells.
@@ -62,6 +68,7 @@ class MoneyMeters:
             for step in ledger_pb2.WaterfallStep.values()[1:]:
                 self._paid.labels(asset.symbol, _step(step))
         watch.show(self._collect)
+        watch.show(self._collect_guards)
 
     def broke(self, number: str, detail: str) -> None:
         """The audit found an invariant broken."""
@@ -90,6 +97,55 @@ class MoneyMeters:
                     for asset in self._parameters.assets
                 ],
             )
+
+    def _collect_guards(self) -> Iterator[Metric]:
+        books = list(self._books.values())
+        yield gauges(
+            "ballast_ledger_gate_closed_state", "1 while nothing leaves the partition", ("partition",),
+            [((str(book.partition),), float(_is_closed(book))) for book in books],
+        )  # fmt: skip
+        used = [
+            ((str(book.partition), asset.symbol, window), share)
+            for book in books
+            for asset in self._parameters.assets
+            for window, share in outflow_used(book, self._parameters, asset.id)
+        ]
+        yield gauges(
+            "ballast_ledger_outflow_used_ratio", "Left in the hour or the day, of what may leave the partition",
+            ("partition", "asset", "window"), used,
+        )  # fmt: skip
+        impaired = [
+            ((str(book.partition), venue.name), float(one.haircut_ppm or one.loss_ppm) / PPM)
+            for book in books
+            for venue in self._parameters.venues
+            if (one := book.custody.impairments.get(venue.id)) is not None
+        ]
+        yield gauges(
+            "ballast_ledger_venue_impaired_ratio", "What must stay or is lost of assets at an impaired venue",
+            ("partition", "venue"), impaired,
+        )  # fmt: skip
+        yield gauges(
+            "ballast_ledger_client_money_short_amount",
+            "House accounts below zero in all: what the house has lent and did not have, whole units of the asset",
+            _LABELS,
+            [
+                ((str(book.partition), asset.symbol), _short(book, asset.id) / 10**asset.decimals)
+                for book in books
+                for asset in self._parameters.assets
+            ],
+        )
+
+
+def _is_closed(book: PartitionBook) -> bool:
+    return book.custody.gate.closed or book.run_time_ns < book.custody.gate.until_ns
+
+
+def _short(book: PartitionBook, asset: int) -> int:
+    """What the house's own cash lacks: the rest would come out of client money (I21)."""
+    own = sum(
+        book.lines.get((system_account(kind, partition=book.partition), asset, _CASH), 0) for kind in _OWN_CAPITAL
+    )
+    return max(0, -own)
 
 
 def _amount(book: PartitionBook, asset: int, kind: SystemAccount, line: int, index: str) -> float:

@@ -11,8 +11,9 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from libs.common.ids import SYSTEM_INDEX_COUNT, SystemAccount, home_partition, system_account, system_index, system_kind
 from libs.common.units import INDEX_ONE
+from services.collateral_management.app.money_audit import EFFECTS, MoneyAudit
 
-CHECKED = ("I1", "I2", "I3", "I6", "I7", "I10", "I11", "I13", "I15")
+CHECKED = ("I1", "I2", "I3", "I6", "I7", "I10", "I11", "I13", "I15", "I20", "I21", "I22")
 _STEPS = frozenset(
     (
         ledger_pb2.WATERFALL_STEP_FIRST_LOSS,
@@ -66,10 +67,12 @@ class Audit:
         self._open: dict[int, int] = {}  # episode by account
         self._emptied: dict[int, int] = {}  # closed in this frame, nothing moved since
         self._shards: defaultdict[int, _Shard] = defaultdict(_Shard)  # by asset
+        self._money = MoneyAudit(self._say)
 
     def begin(self, book: PartitionBook) -> None:
         """Begins with a book that holds frames already, instead of with the first frame."""
         self._open = {one.account: one.episode for one in book.episodes.values()}
+        self._money.begin(book)
         self._shards.clear()
         for asset in range(SYSTEM_INDEX_COUNT):
             lines = book.lines_of(system_account(SystemAccount.POOL, partition=self._partition, index=asset))
@@ -84,8 +87,11 @@ class Audit:
         for outcome in body.outcomes:
             of_pools: list[journal_pb2.Posting | journal_pb2.PoolIndex] = []
             is_moving = False
+            of_money: list[journal_pb2.Effect] = []
+            at_venues: list[journal_pb2.Posting] = []
             for effect in outcome.effects:
-                match effect.WhichOneof("effect"):
+                which = effect.WhichOneof("effect")
+                match which:
                     case "posting":
                         one = effect.posting
                         sums[one.asset, one.kind] += one.delta
@@ -95,16 +101,26 @@ class Audit:
                             of_pools.append(one)
                         elif house is SystemAccount.IN_TRANSIT:
                             is_moving = True
+                        elif house is SystemAccount.VENUE and one.kind == _CASH:
+                            at_venues.append(one)
+                        elif house is None and one.kind == _SUPPLY and one.delta > 0:
+                            self._money.lent(sequence, outcome.command, one, outcome.effects)
                     case "order":
                         self._order(sequence, outcome.command, effect.order)
                     case "reservation":
                         self._reservation(sequence, outcome.command, effect.reservation)
+                        self._money.left(sequence, book.run_time_ns, effect.reservation)
                     case "episode":
                         self._episode(sequence, effect.episode)
                     case "pool_index":
                         of_pools.append(effect.pool_index)
                     case "waterfall":
                         self._waterfall(sequence, effect.waterfall, is_history)
+                    case _ if which in EFFECTS:
+                        of_money.append(effect)
+            if of_money or at_venues:
+                self._money.places(sequence, outcome.command, at_venues, of_money)
+                self._money.moved(of_money)
             if is_moving:
                 self._in_transit(sequence, outcome)
             if of_pools:
@@ -192,4 +208,3 @@ class Audit:
             self._say("I11", sequence, f"step {one.step} of the waterfall reaches other clients")
         if not is_history:
             self._paid(one.asset, one.step, one.units)
-

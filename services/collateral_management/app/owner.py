@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from prometheus_client import Counter, Gauge, Histogram
 
 from ballast.events.v1 import commands_pb2, journal_pb2
+from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from libs.common.chain import AcceptedFrame, ChainHead
 from libs.common.codec import headers
@@ -46,6 +47,13 @@ ALERTS = (
 )  # fmt: skip
 
 
+OUTFLOW: dict[int, str] = {  # guards of outflows by the refusal that they give
+    ledger_pb2.REFUSAL_OUTFLOW_LIMIT: "outflow_limit",
+    ledger_pb2.REFUSAL_GATE_CLOSED: "gate",
+    ledger_pb2.REFUSAL_LOCATION_IMPAIRED: "impaired_venue",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """What the ledger shows of itself."""
@@ -57,6 +65,7 @@ class Gauges:
     movements: Gauge
     accepted: Histogram
     alerts: Counter
+    held_back: Counter
 
 
 def gauges(metrics: Metrics) -> Gauges:
@@ -64,6 +73,9 @@ def gauges(metrics: Metrics) -> Gauges:
     alerts = metrics.counter("ballast_ledger_alerts_total", "Alerts in the journal", ["alert"])
     for name in ALERTS:  # shown as 0 from the start: the first one is a rise
         alerts.labels(name)
+    held_back = metrics.counter("ballast_ledger_outflow_refused_total", "Withdrawals refused by a guard", ["guard"])
+    for guard in OUTFLOW.values():
+        held_back.labels(guard)
     return Gauges(
         metrics.counter("ballast_ledger_commands_total", "Commands handled", ["command"]),
         metrics.counter("ballast_ledger_refusals_total", "Commands refused", ["command"]),
@@ -72,6 +84,7 @@ def gauges(metrics: Metrics) -> Gauges:
         metrics.gauge("ballast_ledger_movements_pending_count", "Sent to others, not known to be there", ["partition"]),
         metrics.histogram("ballast_ledger_frame_accept_seconds", "Frame built to read back accepted"),
         alerts,
+        held_back,
     )
 
 
@@ -321,6 +334,8 @@ class PartitionOwner:
             self._shown.commands.labels(command).inc(count)
         for command, count in Counts(outcome.command for outcome in outcomes if outcome.refusal).items():
             self._shown.refused.labels(command).inc(count)
+        for reason, count in Counts(outcome.refusal for outcome in outcomes if outcome.refusal in OUTFLOW).items():
+            self._shown.held_back.labels(OUTFLOW[reason]).inc(count)
 
     def _fold(self, accepted: AcceptedFrame) -> None:
         body = journal_pb2.JournalBody.FromString(accepted.body)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ballast.events.v1 import journal_pb2, movement_pb2
+from ballast.events.v1 import custody_pb2, journal_pb2, movement_pb2
+from ballast.types.v1 import custody_pb2 as custody_words
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, account_id, system_account
@@ -125,11 +126,51 @@ def movement_of_less_than_left(house: House) -> None:
     house.frame("verdict", posting(CLIENT, CASH, -5, 0), posting(AWAY, CASH, 5, 5), out)
 
 
+VENUE = system_account(SystemAccount.VENUE, partition=0, index=2)
+
+
+def placed(units: int, *, venue: int = 2) -> journal_pb2.Effect:
+    one = custody_pb2.Placement(account=CLIENT, asset=USD, venue=venue, units=units)
+    return journal_pb2.Effect(placement=one)
+
+
+def bought_and_not_placed(house: House) -> None:
+    house.frame("order_report", posting(VENUE, CASH, -5, -5), posting(CLIENT, CASH, 5, 5), placed(5))
+    assert house.found == []
+    house.frame("order_report", posting(VENUE, CASH, -5, -10), posting(CLIENT, CASH, 5, 10), placed(9))
+
+
+def placed_at_another_venue(house: House) -> None:
+    house.frame("order_report", posting(VENUE, CASH, -5, -5), posting(CLIENT, CASH, 5, 5), placed(5, venue=1))
+
+
+def sweep(house: House, command: str, *effects: journal_pb2.Effect) -> None:
+    house.frame(command, posting(POOL, CASH, 9, 9), posting(POOL, SUPPLY, -9, -9), posting(CLIENT, SUPPLY, 9, 9),
+                posting(CLIENT, CASH, -9, 0), *effects)  # fmt: skip
+
+
+def lent_by_nobody(house: House) -> None:
+    sweep(house, "settle_variation")
+
+
+def swept_without_consent(house: House) -> None:
+    terms = custody_pb2.CustodyTerms(account=CLIENT, asset=USD, mode=custody_words.CUSTODY_MODE_SEGREGATED)
+    sweep(house, "sweep_lendable", journal_pb2.Effect(custody_terms=terms))
+
+
+def left_by_a_closed_gate(house: House) -> None:
+    house.frame("set_gate", journal_pb2.Effect(gate=custody_pb2.Gate(until_ns=2)))
+    one = journal_pb2.Reservation(reservation=3, account=CLIENT, state=words.RESERVATION_STATE_SETTLED)
+    house.frame("verdict", journal_pb2.Effect(reservation=one))
+
+
 PLANTED: list[tuple[str, Callable[[House], None]]] = [
     ("I1", lines_do_not_sum), ("I2", pool_below_zero), ("I2", pool_pays_for_nothing),
     ("I3", released_without_verdict), ("I3", settled_without_verdict), ("I6", emptied_with_a_line),
     ("I7", borrow_index_falls), ("I7", supply_index_falls), ("I10", opened_while_healthy), ("I11", unknown_step),
     ("I13", two_open_episodes), ("I15", leaves_without_a_movement), ("I15", movement_of_less_than_left),
+    ("I20", bought_and_not_placed), ("I20", placed_at_another_venue), ("I21", lent_by_nobody),
+    ("I21", swept_without_consent), ("I22", left_by_a_closed_gate),
 ]  # fmt: skip
 
 
@@ -182,3 +223,13 @@ def test_every_alert_of_the_domain_is_shown_from_the_start() -> None:
         if text.startswith('"')
     }
     assert named == set(ALERTS)
+
+
+def test_a_gate_that_has_opened_and_an_agreed_sweep_break_nothing() -> None:
+    house = House()
+    house.frame("set_gate", journal_pb2.Effect(gate=custody_pb2.Gate(until_ns=1)))
+    one = journal_pb2.Reservation(reservation=3, account=CLIENT, state=words.RESERVATION_STATE_SETTLED)
+    house.frame("verdict", journal_pb2.Effect(reservation=one))
+    terms = custody_pb2.CustodyTerms(account=CLIENT, asset=USD, mode=custody_words.CUSTODY_MODE_LENDABLE)
+    sweep(house, "sweep_lendable", journal_pb2.Effect(custody_terms=terms))
+    assert house.found == []

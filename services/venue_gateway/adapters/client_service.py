@@ -16,7 +16,7 @@ from services.venue_gateway.app.accounts import account_response
 from services.venue_gateway.app.clients import Clients, Overloaded
 from services.venue_gateway.app.ledger_view import LedgerView
 from services.venue_gateway.app.ports import Tail
-from services.venue_gateway.app.requests import owned_account
+from services.venue_gateway.app.requests import REQUESTS, Handlers, owned_account
 from services.venue_gateway.domain.directory import Directory
 from services.venue_gateway.domain.refusals import Refused
 
@@ -96,12 +96,18 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
         return await rpc.require_principal(context)
 
     async def _command(self, name: str, request: Any, context: Context) -> Any:
+        return self.RESPONSES[name](outcome=await self.outcome(name, request, context, REQUESTS))
+
+    async def outcome(self, name: str, request: Any, context: Context, handlers: Handlers) -> client_pb2.CommandOutcome:
+        """What became of a command; the call is aborted where there is no outcome."""
         principal = await self._principal(context)
         if request.ByteSize() > rpc.COMMAND_BYTES_MAX:
             detail = f"expected a request of at most {rpc.COMMAND_BYTES_MAX} bytes, was {request.ByteSize()}"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, detail)
         try:
-            outcome = await self._clients.call(name, request, principal=principal, timeout_s=timeout_s(context))
+            outcome = await self._clients.call(
+                name, request, principal=principal, timeout_s=timeout_s(context), handlers=handlers
+            )
         except TimeoutError:
             await context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -111,27 +117,32 @@ class ClientService(client_pb2_grpc.ClientServiceServicer):
             await rpc.abort_refusal(context, outcome.reason, outcome.detail)
         if isinstance(outcome, Overloaded):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, outcome.detail)
-        return self.RESPONSES[name](outcome=outcome)
+        return outcome
 
     async def GetAccount(self, request: client_pb2.ClientServiceGetAccountRequest, context: Context) -> Any:
         """Answers from accepted frames, at the asked sequence or at the tail of the moment."""
+        view, directory = await self.reached(request.account, request.at_least, context)
+        return account_response(view, directory, request.account)
+
+    async def reached(self, account: int, at_least: int, context: Context) -> tuple[LedgerView, Directory]:
+        """What is known once the partition is there; the call is aborted unless the account is the asker's."""
         principal = await self._principal(context)
-        partition = partition_of(request.account)
+        partition = partition_of(account)
         if partition >= len(self._view.books):
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"expected an existing account, was {request.account}")
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"expected an existing account, was {account}")
         try:
             async with asyncio.timeout(timeout_s(context)):
-                if request.at_least:
-                    await self._view.reached(partition, request.at_least)
+                if at_least:
+                    await self._view.reached(partition, at_least)
                 else:
                     await self._tail.reach(partition)
         except TimeoutError:
             detail = f"Behind: partition {partition} stands at sequence {self._view.books[partition].sequence}"
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, detail)
-        refused = owned_account(self._clients.asker(principal), request.account)
+        refused = owned_account(self._clients.asker(principal), account)
         if refused is not None:
             await rpc.abort_refusal(context, refused.reason, refused.detail)
-        return account_response(self._view, self._directory, request.account)
+        return self._view, self._directory
 
     async def Submit(
         self, request_iterator: AsyncIterator[client_pb2.SubmitRequest], context: Context

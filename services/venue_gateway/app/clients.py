@@ -18,7 +18,7 @@ from services.venue_gateway.app.answers import Answer, Answers, StreamWaits, Tic
 from services.venue_gateway.app.ledger_view import LedgerView
 from services.venue_gateway.app.outbox import Outbox
 from services.venue_gateway.app.ports import Commands
-from services.venue_gateway.app.requests import JUDGED, Asker, Planned, plan, principal_named
+from services.venue_gateway.app.requests import JUDGED, REQUESTS, Asker, Handlers, Planned, plan, principal_named
 from services.venue_gateway.domain.directory import Directory
 from services.venue_gateway.domain.refusals import Refused, sentence
 
@@ -72,14 +72,14 @@ class Clients:
         return Asker(principal_named(principal, self._directory), self._directory, self._view)
 
     async def call(
-        self, name: str, request: Any, *, principal: str, timeout_s: float
+        self, name: str, request: Any, *, principal: str, timeout_s: float, handlers: Handlers = REQUESTS
     ) -> client_pb2.CommandOutcome | Refused | Overloaded:
         """Outcome of a unary command.
 
         Raises:
             TimeoutError: no outcome in time; the command may still be applied.
         """
-        planned = plan(name, request, self.asker(principal))
+        planned = plan(name, request, self.asker(principal), handlers)
         if isinstance(planned, Planned):
             planned = _with_client_key(planned, request.key, now_ns=self._view.run_time_ns)
         if isinstance(planned, Refused):

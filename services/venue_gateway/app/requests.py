@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -323,6 +323,8 @@ def _assets(asker: Asker, partition: int, *symbols: str) -> tuple[int, ...] | Re
     return ids
 
 
+Handlers = Mapping[str, Callable[[Any, Asker], Planned | Refused]]
+
 # By the name of the field in SubmitCommand and of the command's body alike.
 REQUESTS: dict[str, Callable[[Any, Asker], Planned | Refused]] = {
     "open_account": open_account,
@@ -347,11 +349,11 @@ REQUESTS: dict[str, Callable[[Any, Asker], Planned | Refused]] = {
 JUDGED = frozenset({"withdraw", "transfer"})
 
 
-def plan(name: str, request: Any, asker: Asker) -> Planned | Refused:
+def plan(name: str, request: Any, asker: Asker, handlers: Handlers = REQUESTS) -> Planned | Refused:
     """The command of a request, or why there is none."""
     if asker.principal.role == ledger_pb2.ROLE_SERVICE:
         return Refused(ledger_pb2.REFUSAL_NOT_AUTHORISED, "expected a client or custodian: no service uses the edge")
-    handler = REQUESTS.get(name)
+    handler = handlers.get(name)
     if handler is None:
-        return Refused(ledger_pb2.REFUSAL_UNKNOWN_COMMAND, f"expected one of {', '.join(REQUESTS)}, was none")
+        return Refused(ledger_pb2.REFUSAL_UNKNOWN_COMMAND, f"expected one of {', '.join(handlers)}, was none")
     return handler(request, asker)
