@@ -111,11 +111,12 @@ class Driver:
 
     async def _lend(self, owner: str, request: client_pb2.SupplyRequest) -> client_pb2.CommandOutcome:
         """Asks again while a tick of the pool's indices is on its way: nobody lends at the old one."""
-        for _ in range(LEND_TRIES_MAX):
+        outcome = client_pb2.CommandOutcome(refusal=words.REFUSAL_INDEX_BEHIND)
+        tries = 0
+        while outcome.refusal == words.REFUSAL_INDEX_BEHIND and tries < LEND_TRIES_MAX:
+            await asyncio.sleep(LEND_AGAIN_SECONDS if tries else 0.0)
             outcome = await self.desk(owner).ask(client_pb2.SubmitCommand(supply=request))
-            if outcome.refusal != words.REFUSAL_INDEX_BEHIND:
-                break
-            await asyncio.sleep(LEND_AGAIN_SECONDS)
+            tries += 1
         return outcome
 
     async def open_clients(self, clients: list[Client], *, on_open: Callable[[int], None]) -> None:
