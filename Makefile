@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SUFFIXES:
 .PHONY: images base-image images-smoke k8s-check manifests
 .PHONY: chaos-ledger
-.PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance backtest-margin bench-risk bench-pipeline simulate monitoring data clean
+.PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance backtest-margin bench-risk bench-restore bench-pipeline simulate monitoring data clean
 
 # Options of a command: make demo ARGS="--speed 100".
 ARGS ?=
@@ -106,6 +106,9 @@ simulate: $(VENV)/.runtime proto ## the whole system in one process under virtua
 
 bench-risk: $(VENV)/.bench proto ## the margin engine against its goals and peers, one thread, CPU time (ARGS="--quick")
 	@$(BOUND) nice $(BIN)/python -m bench.risk $(ARGS)
+
+bench-restore: $(VENV)/.runtime proto ## the ledger's checkpoints: cost, restart of a million accounts, memory, take-over (ARGS="--quick")
+	@$(BOUND) $(BIN)/python -m bench.restore $(ARGS)
 
 bench-pipeline: $(VENV)/.bench proto ## from a mark to margins and episodes over a real broker, restarts, a million accounts (ARGS="--quick")
 	@$(BOUND) $(BIN)/python -m bench.pipeline $(ARGS)

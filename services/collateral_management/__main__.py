@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
@@ -11,8 +10,6 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
-
-from aiokafka.admin import AIOKafkaAdminClient
 
 from ballast.api.v1 import ledger_pb2_grpc
 from libs.common.chain import AcceptedFrame, ChainWriter
@@ -26,6 +23,7 @@ from services.collateral_management.adapters.checkpoints import KafkaCheckpoints
 from services.collateral_management.adapters.clock import MarksClock
 from services.collateral_management.adapters.commands import KafkaCommands
 from services.collateral_management.adapters.control import KafkaControl
+from services.collateral_management.adapters.identity import input_identity
 from services.collateral_management.adapters.meters import MoneyMeters
 from services.collateral_management.adapters.notary import NotaryTopic, signer_of
 from services.collateral_management.adapters.reads import LedgerReads
@@ -44,22 +42,11 @@ NAME = "collateral_management"
 DEEDS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
-async def _input_identity(bootstrap: str) -> bytes:
-    """16 bytes that name the cluster's commands topic, as far as aiokafka tells (it speaks no topic ids)."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id=f"{NAME}-identity")
-    await admin.start()
-    try:
-        described = await admin.describe_cluster()
-    finally:
-        await admin.close()
-    return hashlib.sha256(f"{described['cluster_id']}/{COMMANDS.name}".encode()).digest()[:16]
-
-
 async def build(context: ServiceContext[Settings]) -> None:
     """Joins the group, and owns what it suggests."""
     settings, parameters = context.settings, context.parameters
     bootstrap, client_id = settings.kafka_bootstrap, f"{NAME}-{settings.instance}"
-    identity = await _input_identity(bootstrap)
+    identity = await input_identity(bootstrap)
     context.watch.expects(COMMANDS.name)
     dead_letters = await _dead_letters(context, client_id)
     clock = MarksClock(bootstrap=bootstrap, client_id=f"{client_id}-marks", genesis_ns=parameters.genesis_ns)

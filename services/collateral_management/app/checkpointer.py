@@ -104,7 +104,7 @@ class Checkpointer:
         """Writes for as long as it is not cancelled. Raises InvariantBroken."""
         await self._until(1)
         self._state.changes = Changes()
-        await self._write(epoch, everything(self._state))
+        await self.write(epoch, everything(self._state))
         try:
             removed = await self._store.remove_older(epoch)
         except Fault as fault:  # the next owner removes them
@@ -116,9 +116,10 @@ class Checkpointer:
             await asyncio.sleep(self._pace.every_s)
             await self._until(done + 1)
             changes, self._state.changes = self._state.changes, Changes()
-            await self._write(epoch, changes)
+            await self.write(epoch, changes)
 
-    async def _write(self, epoch: int, changes: Changes) -> None:
+    async def write(self, epoch: int, changes: Changes) -> None:
+        """Returns when what is named is written, and a head at the last frame that was handled before."""
         self._cut, self._at_cut = self._handled(), None
         if self._accepted is not None and self._accepted[0].sequence == self._cut:
             self._at_cut = self._accepted

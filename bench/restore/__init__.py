@@ -1,0 +1,1 @@
+"""Benchmark of the ledger's checkpoints: their cost, a restart from them, a take-over."""
