@@ -43,6 +43,7 @@ class MarkHistory:
             int, array[int]
         ] = {}  # underlying -> frame numbers
         self._surfaces: dict[int, list[VolatilitySurface | None]] = {}
+        self._settlements: dict[int, tuple[int, int]] = {}  # instrument -> final price, first frame that has it
         self._frames: dict[int, array[int]] = {}  # instrument -> frame numbers at which its mark was published
         self._marks: dict[int, list[Mark]] = {}
 
@@ -56,6 +57,9 @@ class MarkHistory:
             for instrument in self.instruments.difference(body.instrument):
                 self._put(instrument, number, NEVER)
         self.classes[ValidityClass(max(body.validity)).name if body.validity else "heartbeat"] += 1
+        for average in body.settlement_average:
+            if average.is_final:
+                self._settlements.setdefault(average.instrument, (average.price, number))
         for row, instrument in enumerate(body.instrument):
             mark = Mark(
                 body.mark_price[row],
@@ -110,6 +114,11 @@ class MarkHistory:
         """Number of the frame with that sequence, -1 when there is none."""
         number = bisect_right(self.sequences, sequence) - 1
         return number if number >= 0 and self.sequences[number] == sequence else -1
+
+    def settlement_price(self, instrument: int, sequence: int) -> int | None:
+        """The settlement price that was final at the frame of that sequence."""
+        price, number = self._settlements.get(instrument, (None, 0))
+        return price if 0 <= number <= self.number_of(sequence) else None
 
     def number_at(self, run_time_ns: int) -> int:
         """Number of the last frame at or before a run time, -1 when there is none."""

@@ -16,7 +16,8 @@ FINDINGS_SHOWN = 20
 SAMPLES_MAX = 240  # margin frames recomputed, at most
 
 _HEALTHY = bytes([risk_pb2.MARGIN_STATE_HEALTHY])
-_DECISIONS = frozenset(("verdict", "open_episode", "step_episode", "close_episode"))
+_STEPS = ("step_episode", "close_episode", "take_over_position", "deleverage")
+_DECISIONS = frozenset(("verdict", "open_episode", *_STEPS))
 
 
 class Findings:
@@ -172,14 +173,15 @@ def _decision(command: commands_pb2.Command, mark_received_wall_ns: int) -> Deci
     subject, settle = 0, False
     if which == "verdict":
         subject, settle = getattr(body, body.WhichOneof("target") or "order"), body.settle
-    elif which in ("step_episode", "close_episode"):
+    elif which in _STEPS:
         subject = body.episode
+    cited = body.basis if which in ("take_over_position", "deleverage") else body.citation
     return Decision(
         command=which,
         account=body.account,
         subject=subject,
         settle=settle,
-        journal_sequence=body.citation.journal_sequence,
-        mark_sequence=body.citation.mark_sequence,
+        journal_sequence=cited.journal_sequence,
+        mark_sequence=cited.mark_sequence,
         mark_received_wall_ns=mark_received_wall_ns,
     )

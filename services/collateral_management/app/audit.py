@@ -25,7 +25,7 @@ _STEPS = frozenset(
 
 _CASH, _DEBT = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_DEBT_SHARES
 _SUPPLY, _LOSS = ledger_pb2.LINE_KIND_SUPPLY_SHARES, ledger_pb2.LINE_KIND_LOSS
-_QUOTA = ledger_pb2.LINE_KIND_QUOTA
+_QUOTA, _LOTS = ledger_pb2.LINE_KIND_QUOTA, ledger_pb2.LINE_KIND_LOTS
 _OF_POOLS = (_CASH, _DEBT, _SUPPLY, _LOSS, _QUOTA)
 
 Found = Callable[[str, str], None]
@@ -115,7 +115,7 @@ class Audit:
                     case "pool_index":
                         of_pools.append(effect.pool_index)
                     case "waterfall":
-                        self._waterfall(sequence, effect.waterfall, is_history)
+                        self._waterfall(sequence, outcome, effect.waterfall, is_history)
                     case _ if which in EFFECTS:
                         of_money.append(effect)
             if of_money or at_venues:
@@ -203,8 +203,22 @@ class Audit:
         if one.state == ledger_pb2.EPISODE_STATE_EMPTIED:
             self._emptied[one.account] = one.episode
 
-    def _waterfall(self, sequence: int, one: journal_pb2.Waterfall, is_history: bool) -> None:
-        if one.step not in _STEPS:
+    def _waterfall(
+        self, sequence: int, outcome: journal_pb2.Outcome, one: journal_pb2.Waterfall, is_history: bool
+    ) -> None:
+        if one.step == ledger_pb2.WATERFALL_STEP_ADL and outcome.command == "deleverage":
+            self._deleveraged(sequence, outcome)
+        elif one.step not in _STEPS:
             self._say("I11", sequence, f"step {one.step} of the waterfall reaches other clients")
         if not is_history:
             self._paid(one.asset, one.step, one.units)
+
+    def _deleveraged(self, sequence: int, outcome: journal_pb2.Outcome) -> None:
+        """Both sides of a deleveraging only shrink, to nothing at most."""
+        first: dict[int, int] = {}
+        for effect in outcome.effects:
+            one = effect.posting
+            if effect.HasField("posting") and one.kind == _LOTS and system_kind(one.account) is None:
+                before = first.setdefault(one.account, one.balance - one.delta)
+                if abs(one.balance) >= abs(before) or one.balance * before < 0:
+                    self._say("I11", sequence, f"account {one.account} goes from {before} to {one.balance} lots")

@@ -17,6 +17,7 @@ from services.collateral_management.app.owner import ALERTS
 
 USD = 1
 CLIENT = account_id(partition=0, entity=1, sub=0)
+OTHER = account_id(partition=0, entity=2, sub=0)
 POOL = system_account(SystemAccount.POOL, partition=0, index=USD)
 EPISODE = 77
 
@@ -164,10 +165,21 @@ def left_by_a_closed_gate(house: House) -> None:
     house.frame("verdict", journal_pb2.Effect(reservation=one))
 
 
+LOTS = words.LINE_KIND_LOTS
+
+
+def deleveraged_beyond_its_position(house: House) -> None:
+    taken = journal_pb2.Waterfall(episode=EPISODE, account=CLIENT, asset=USD, step=words.WATERFALL_STEP_ADL)
+    lots = [posting(CLIENT, LOTS, -5, 0), posting(OTHER, LOTS, 5, 2)]
+    house.frame("open_account", posting(CLIENT, LOTS, 5, 5), posting(OTHER, LOTS, -5, -3))
+    house.frame("deleverage", *lots, journal_pb2.Effect(waterfall=taken))
+
+
 PLANTED: list[tuple[str, Callable[[House], None]]] = [
     ("I1", lines_do_not_sum), ("I2", pool_below_zero), ("I2", pool_pays_for_nothing),
     ("I3", released_without_verdict), ("I3", settled_without_verdict), ("I6", emptied_with_a_line),
     ("I7", borrow_index_falls), ("I7", supply_index_falls), ("I10", opened_while_healthy), ("I11", unknown_step),
+    ("I11", deleveraged_beyond_its_position),
     ("I13", two_open_episodes), ("I15", leaves_without_a_movement), ("I15", movement_of_less_than_left),
     ("I20", bought_and_not_placed), ("I20", placed_at_another_venue), ("I21", lent_by_nobody),
     ("I21", swept_without_consent), ("I22", left_by_a_closed_gate),
@@ -194,6 +206,15 @@ def test_good_frames_break_nothing() -> None:
     house.frame("set_index", index(borrow=INDEX_ONE + 5))
     house.frame("close_episode", episode(state=words.EPISODE_STATE_HEALTHY, closed_sequence=5))
     assert house.found == []
+
+
+def test_a_deleveraging_of_both_sides_is_no_break() -> None:
+    house = House()
+    taken = journal_pb2.Waterfall(account=CLIENT, asset=USD, step=words.WATERFALL_STEP_ADL, units=7)
+    house.frame("open_account", posting(CLIENT, LOTS, 5, 5), posting(OTHER, LOTS, -5, -5))
+    lots = [posting(CLIENT, LOTS, -3, 2), posting(OTHER, LOTS, 3, -2)]
+    house.frame("deleverage", *lots, journal_pb2.Effect(waterfall=taken))
+    assert (house.found, house.paid) == ([], [7])
 
 
 def test_an_account_that_is_paid_after_it_was_emptied_is_no_break() -> None:

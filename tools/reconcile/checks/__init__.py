@@ -10,6 +10,7 @@ from tools.reconcile.checks.collateral import HealthyKeepsCollateral
 from tools.reconcile.checks.emptied import NoAssetsNoDebt
 from tools.reconcile.checks.in_transit import InTransit
 from tools.reconcile.checks.indices import IndicesNeverFall
+from tools.reconcile.checks.lifecycle import DeleveragedByRule, SettledAsPublished
 from tools.reconcile.checks.pools import PoolsBalance
 from tools.reconcile.checks.repeatable import SameAgain
 from tools.reconcile.checks.same_book import SameBook
@@ -25,8 +26,10 @@ CHECKS: Mapping[str, Callable[[World], Check]] = {
     "I8": SameAgain,
     "I9": UsableMarks,
     "I10": HealthyKeepsCollateral,
+    "I11": DeleveragedByRule,
     "I13": SameBook,
     "I15": InTransit,
+    "I16": SettledAsPublished,
     "I20": AssetsSitWhereTheyAreSaid,
     "I21": LentByConsent,
     "I22": NoMoreLeavesThanMay,

@@ -12,6 +12,7 @@ from libs.common.ids import entity_of, system_kind
 from libs.common.parameters import InstrumentKind
 from libs.common.units import INDEX_ONE, mul_div_up
 from tools.reconcile.checks.check import Watch, where
+from tools.reconcile.checks.lifecycle import explains
 from tools.reconcile.records import JournalFrame, key_of
 from tools.reconcile.world import World
 
@@ -19,7 +20,7 @@ _HELD = (ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_RESERVED)
 _SUPPLY = ledger_pb2.LINE_KIND_SUPPLY_SHARES
 _OWED = (ledger_pb2.LINE_KIND_DEBT_SHARES, ledger_pb2.LINE_KIND_OVERDRAFT_SHARES)
 _LOTS = ledger_pb2.LINE_KIND_LOTS
-_OWNERS = frozenset(("withdraw", "transfer", "supply", "redeem", "place_order", "cancel_order"))
+_OWNERS = frozenset(("withdraw", "transfer", "supply", "redeem", "place_order", "cancel_order", "amend_order"))
 _WATERFALLS = ("resolve_shortfall", "arrive")  # the last answer of other partitions lets one run
 _ROUNDING_UNITS = 4  # borrowing and repaying round once each, and so do both kinds of debt
 _LOW = (risk_pb2.MARGIN_STATE_LIQUIDATION, risk_pb2.MARGIN_STATE_BANKRUPT)
@@ -32,6 +33,7 @@ class HealthyKeepsCollateral(Watch):
         super().__init__(world)
         self._orders: dict[int, tuple[int, int]] = {}  # order -> account, episode
         self._reservations: dict[int, int] = {}  # reservation -> account
+        self._redenominated: dict[int, int] = {}  # asset that went -> asset that came
         self._episodes: dict[int, int] = {}  # episode -> account
         self._lost: dict[tuple[int, int, int], int] = {}  # account, asset, venue
         self._indices: dict[tuple[int, int], tuple[int, int, int]] = {}  # partition, asset -> as at this outcome
@@ -65,6 +67,8 @@ class HealthyKeepsCollateral(Watch):
                     self.findings.add(f"{where(frame)}: order {one.order} changes its account or episode")
                 elif one.episode and one.episode not in self._episodes:
                     self.findings.add(f"{where(frame)}: order {one.order} belongs to an episode that never opened")
+            case "redenomination":
+                self._redenominated[effect.redenomination.asset] = effect.redenomination.into
             case "reservation":
                 self._reservations.setdefault(effect.reservation.reservation, effect.reservation.account)
             case "pool_index":
@@ -127,8 +131,11 @@ class HealthyKeepsCollateral(Watch):
             for asset in sorted({asset for asset, _ in lines})
             if _change_15(asset, lines, self._indices.get((frame.partition, asset), ones)) < 0
             and not (outcome.command in _WATERFALLS and self._is_dust(account, asset, lines))
+            and not explains(outcome, account, asset, redenominated=self._redenominated)
         ]
-        if lost or (outcome.command != "arrive" and any(delta for (_, kind), delta in lines.items() if kind == _LOTS)):
+        is_closed = any(one.position_closed.account == account for one in outcome.effects)
+        moves = any(delta for (_, kind), delta in lines.items() if kind == _LOTS)
+        if lost or (moves and not is_closed and outcome.command != "arrive"):
             self.findings.add(f"{where(frame)}: {outcome.command} takes assets {lost} from account {account}")
 
     def _bears(

@@ -10,6 +10,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, system_account
 from libs.common.validity import ValidityClass
+from tools.reconcile.tests.lifecycle_defects import LIFECYCLE_DEFECTS
 from tools.reconcile.tests.money_defects import MONEY_DEFECTS
 from tools.reconcile.tests.story import BTC, BUY, PARAMETERS, PERP, USD, Story, honest
 
@@ -318,6 +319,7 @@ def episode_never_ends() -> Story:
 
 
 DEFECTS = [
+    *LIFECYCLE_DEFECTS,
     ("I1", money_from_nowhere),
     ("I2", pool_pays_the_house),
     ("I2", pool_counts_other_shares_than_its_lenders),

@@ -41,6 +41,7 @@ SERVICES = {
     "arrive": "collateral_management",
     "confirm_movements": "collateral_management",
 }
+OPERATED = frozenset(("distribute", "redenominate_asset", "restrict_account"))
 CRASH_PRICE = 1_235_000  # BTC in cents, low enough to open an episode on alice
 
 
@@ -71,6 +72,8 @@ class Story:
         command.principal.id, command.principal.role = sender, words.ROLE_CLIENT
         if name == "confirm_deposit":
             command.principal.id, command.principal.role = "custodian", words.ROLE_CUSTODIAN
+        elif name in OPERATED:
+            command.principal.id, command.principal.role = "operator", words.ROLE_OPERATOR
         elif name in SERVICES:
             command.principal.id, command.principal.role = SERVICES[name], words.ROLE_SERVICE
         if name == "arrive":

@@ -1,0 +1,124 @@
+"""I11 and I16: who is deleveraged and at what; instruments close once, at the published price, and pay what that is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from ballast.events.v1 import journal_pb2, lifecycle_pb2
+from ballast.types.v1 import ledger_pb2
+from ballast.types.v1 import lifecycle_pb2 as kinds
+from libs.common.book import PartitionBook
+from libs.common.ids import system_kind
+from libs.common.units import PPM
+from tools.reconcile.checks.check import Watch, where
+from tools.reconcile.records import JournalFrame, key_of
+from tools.reconcile.world import World
+
+_LOTS, _VARIATION = ledger_pb2.LINE_KIND_LOTS, ledger_pb2.LINE_KIND_VARIATION
+_TAKEN = (kinds.CLOSING_CAUSE_TAKEN_OVER, kinds.CLOSING_CAUSE_DELEVERAGED)
+
+
+def _closings(outcome: journal_pb2.Outcome) -> list[lifecycle_pb2.PositionClosed]:
+    return [effect.position_closed for effect in outcome.effects if effect.HasField("position_closed")]
+
+
+class DeleveragedByRule(Watch):
+    """A deleveraging only shrinks positions, of both sides alike; a takeover keeps within the collar of the mark."""
+
+    def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
+        """Looks at every position that somebody was given or lost."""
+        for outcome in frame.body.outcomes:
+            closed = [one for one in _closings(outcome) if one.cause in _TAKEN]
+            if closed:
+                self._shrinks(frame, outcome, closed)
+                self._price(frame, outcome, closed[0])
+
+    def _shrinks(
+        self, frame: JournalFrame, outcome: journal_pb2.Outcome, closed: list[lifecycle_pb2.PositionClosed]
+    ) -> None:
+        if sum(one.lots for one in closed):
+            self.findings.add(f"{where(frame)}: {outcome.command} gives other lots than it takes")
+        balances: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for effect in outcome.effects:
+            one = effect.posting
+            if effect.HasField("posting") and one.kind == _LOTS and system_kind(one.account) is None:
+                balances[one.account, one.asset] += [one.balance - one.delta, one.balance]
+        for (account, instrument), states in balances.items():
+            before, after = states[0], states[-1]
+            shrinks = abs(after) < abs(before) and after * before >= 0
+            may_grow = any(one.account == account and one.cause == kinds.CLOSING_CAUSE_TAKEN_OVER for one in closed)
+            if not shrinks and not may_grow:
+                self.findings.add(
+                    f"{where(frame)}: deleveraging moves account {account} from {before} to {after} of {instrument}"
+                )
+
+    def _price(self, frame: JournalFrame, outcome: journal_pb2.Outcome, one: lifecycle_pb2.PositionClosed) -> None:
+        decision = self.world.decisions.get(key_of(frame.partition, outcome))
+        number = self.world.marks.number_of(decision.mark_sequence) if decision else -1
+        mark = self.world.marks.mark(one.instrument, number).price
+        if not mark:
+            self.findings.add(f"{where(frame)}: {outcome.command} cites no mark of instrument {one.instrument}")
+        elif one.cause == kinds.CLOSING_CAUSE_TAKEN_OVER:
+            collar = self.world.parameters.liquidation.collar
+            if abs(one.price - mark) * PPM > collar * mark + PPM:
+                self.findings.add(f"{where(frame)}: taken over at {one.price}, the mark was {mark}")
+
+
+class SettledAsPublished(Watch):
+    """Instruments close at the final average that the cited frame of marks published, once, and pay nothing else."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._prices: dict[int, int] = {}  # instrument -> price, the same in every partition
+        self._closed: set[tuple[int, int]] = set()  # partition, instrument
+
+    def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
+        """Looks at every closing and at the positions it ends."""
+        for outcome in frame.body.outcomes:
+            for effect in outcome.effects:
+                if effect.HasField("listing"):
+                    self._listing(frame, effect.listing)
+            for one in _closings(outcome):
+                if one.cause == kinds.CLOSING_CAUSE_SETTLED and one.price != self._prices.get(one.instrument):
+                    self.findings.add(
+                        f"{where(frame)}: account {one.account} is settled at {one.price}, "
+                        f"instrument {one.instrument} closed at {self._prices.get(one.instrument)}"
+                    )
+
+    def _listing(self, frame: JournalFrame, one: lifecycle_pb2.Listing) -> None:
+        published = self.world.marks.settlement_price(one.instrument, one.mark_sequence)
+        if published != one.price:
+            self.findings.add(
+                f"{where(frame)}: instrument {one.instrument} closes at {one.price}, mark {one.mark_sequence} "
+                f"published {published}"
+            )
+        if self._prices.setdefault(one.instrument, one.price) != one.price:
+            self.findings.add(f"{where(frame)}: instrument {one.instrument} closes at two prices")
+        if (frame.partition, one.instrument) in self._closed:
+            self.findings.add(f"{where(frame)}: instrument {one.instrument} closes twice")
+        self._closed.add((frame.partition, one.instrument))
+
+    def finish(self, books: Mapping[int, PartitionBook]) -> None:
+        """At the end nobody holds what has closed, once every batch is done."""
+        for partition, book in books.items():
+            under_way = {subject for kind, subject in book.lifecycle.sweeps if kind == kinds.SWEEP_KIND_CLOSING}
+            done = {one for number, one in self._closed if number == partition} - under_way
+            for (account, asset, kind), balance in book.lines.items():
+                if asset in done and kind in (_LOTS, _VARIATION) and system_kind(account) is None:
+                    self.findings.add(f"account {account} holds {balance} of instrument {asset}, which has closed")
+
+
+def explains(outcome: journal_pb2.Outcome, account: int, asset: int, *, redenominated: Mapping[int, int]) -> bool:
+    """Whether the journal says why this account loses units of the asset here; amounts are judged elsewhere.
+
+    Args:
+        redenominated: asset that came, by asset that went.
+    """
+    closed = any(one.account == account for one in _closings(outcome))
+    for effect in outcome.effects:
+        if effect.HasField("loss_allocated") and effect.loss_allocated.account == account:
+            return True
+        if effect.HasField("distribution") and effect.distribution.credited == asset:
+            return True  # who owes the asset that counts owes what is credited
+    return closed or asset in redenominated

@@ -1,0 +1,127 @@
+"""An honest takeover, deleveraging, closing, fork and venue event pass every check."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ballast.events.v1 import lifecycle_pb2
+from ballast.types.v1 import ledger_pb2 as words
+from ballast.types.v1 import lifecycle_pb2 as kinds
+from libs.common.parameters import Clearing, PrincipalRule
+from libs.common.units import UnixNs
+from tools.reconcile.tests import story as story_module
+from tools.reconcile.tests.story import BTC, BUY, DOLLAR, HOUR_NS, PERP, SELL, USD, Story
+
+LTC = 4
+ENDS = UnixNs(story_module.PARAMETERS.genesis_ns + 10 * HOUR_NS)
+
+
+@pytest.fixture
+def story(monkeypatch: pytest.MonkeyPatch) -> Story:
+    """A run in which the perpetual is internal and delisted after ten hours, and a liquidity provider is named."""
+    known = story_module.PARAMETERS
+    changed = replace(
+        known,
+        instruments=tuple(
+            replace(one, clearing=Clearing.INTERNAL, delisted_ns=ENDS) if one.id == PERP else one
+            for one in known.instruments
+        ),
+        principals=(*known.principals, PrincipalRule("backstop", "liquidity_provider")),
+    )
+    monkeypatch.setattr(story_module, "PARAMETERS", changed)
+    for name, service in (
+        ("close_instrument", "interest_accrual"),
+        ("take_over_position", "liquidation_execution"),
+        ("deleverage", "liquidation_execution"),
+        ("venue_event", "venue_gateway"),
+    ):
+        monkeypatch.setitem(story_module.SERVICES, name, service)
+    told = Story()
+    told.mark(1_500_000)
+    return told
+
+
+def passes(story: Story) -> None:
+    """Nothing is found, but for what this run leaves out on purpose: rates and margins of other partitions."""
+    result = story.reconcile()
+    assert {name: one.shown for name, one in result.findings.items() if one.count} == {}
+
+
+def basis(story: Story) -> lifecycle_pb2.Basis:
+    """What a step is judged on."""
+    cited = story.cite()
+    return lifecycle_pb2.Basis(
+        journal_sequence=cited.journal_sequence, mark_sequence=cited.mark_sequence, control_sequence=1
+    )
+
+
+def under_water(story: Story) -> tuple[int, int]:
+    """An account below nothing, with an open episode."""
+    account = story.account("alice", usd=9_000)
+    story.trade("alice", account, BUY, 2_000, 1_500_100, instrument=PERP)
+    story.mark(1_000_000, hours=1)
+    equity, maintenance = story.publish()[account]
+    episode = story.send(
+        "open_episode", account=account, equity=equity, maintenance_margin=maintenance, citation=story.cite()
+    ).subject
+    story.publish()
+    return account, episode
+
+
+def test_a_takeover_and_a_deleveraging_are_losses_with_a_cause(story: Story) -> None:
+    lender = story.account("lender", usd=50_000)
+    story.send("supply", sender="lender", account=lender, asset=USD, units=40_000 * DOLLAR)
+    taker, other = story.account("backstop", usd=50_000), story.account("bob", usd=50_000)
+    story.trade("bob", other, SELL, 1_500, 1_500_100, instrument=PERP)
+    account, episode = under_water(story)
+    story.send(
+        "take_over_position", account=account, episode=episode, step=1, instrument=PERP, lots=500, price=980_000,
+        taker=taker, basis=basis(story),
+    )  # fmt: skip
+    story.publish()
+    party = lifecycle_pb2.DeleveragedPosition(account=other, lots=1_500)
+    story.send(
+        "deleverage", account=account, episode=episode, step=2, instrument=PERP, price=1_060_000, mark_price=1_000_000,
+        deficit_units=1_500 * DOLLAR, counterparties=[party], basis=basis(story),
+    )  # fmt: skip
+    story.send("resolve_shortfall", account=account, episode=episode)
+    story.publish()
+    closed = words.EPISODE_STATE_EMPTIED
+    story.send("close_episode", account=account, episode=episode, outcome=closed, citation=story.cite())
+    passes(story)
+
+
+def test_a_closing_at_the_published_price_passes_and_at_a_later_one_does_not(story: Story) -> None:
+    account = story.account("alice", usd=90_000)
+    story.trade("alice", account, BUY, 2_000, 1_500_100, instrument=PERP)
+    story.mark(1_400_000, hours=10)
+    story.marks[-1].body.settlement_average.add(instrument=PERP, price=1_410_000, is_final=True)
+    for partition in range(4):
+        home = PERP % 4
+        order = (home, *(one for one in range(4) if one != home))[partition]
+        sequence = 0 if order == home else story.books[home].sequence
+        story.send(
+            "close_instrument", partition=order, instrument=PERP, price=1_410_000, mark_sequence=len(story.marks),
+            home_sequence=sequence,
+        )  # fmt: skip
+    passes(story)
+    story.marks[-1].body.settlement_average[0].price = 1_410_001
+    assert story.reconcile().broken == ["I16"]
+
+
+def test_a_fork_and_a_venue_event_are_explained(story: Story) -> None:
+    account, other = story.account("alice", usd=90_000, btc=2), story.account("bob", btc=1)
+    story.trade("alice", account, BUY, 100, 1_500_100, instrument=PERP)
+    story.send("distribute", number=1, held=BTC, credited=LTC, numerator=1, denominator=3, reason="fork")
+    story.send(
+        "venue_event", venue=1, kind=kinds.VENUE_EVENT_KIND_LIQUIDATION, instrument=PERP, side=SELL, lots=40,
+        price=1_490_000, units=7, whole=40, executed_at_ns=story.now_ns,
+    )  # fmt: skip
+    story.send(
+        "venue_event", venue=1, kind=kinds.VENUE_EVENT_KIND_SOCIALISED_LOSS, instrument=PERP, price=1_490_000,
+        asset=USD, units=9, whole=9, executed_at_ns=story.now_ns,
+    )  # fmt: skip
+    assert story.books[0].lines[other, LTC, words.LINE_KIND_CASH] == 10**8 // 3
+    passes(story)
