@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .SUFFIXES:
 .PHONY: images base-image images-smoke k8s-check manifests
 .PHONY: chaos-ledger
-.PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance backtest-margin bench-risk bench-restore bench-pipeline simulate monitoring data clean
+.PHONY: help demo test prometheus check lint types imports wire unit integration proto proto-image golden locks conformance backtest-margin bench-ledger bench-risk bench-restore bench-pipeline simulate monitoring data clean
 
 # Options of a command: make demo ARGS="--speed 100".
 ARGS ?=
@@ -103,6 +103,9 @@ conformance: $(VENV)/.runtime ## our models against other systems' own test case
 
 simulate: $(VENV)/.runtime proto ## the whole system in one process under virtual time, 1,000 seeds (ARGS="--seed N --trace": one again)
 	@$(BOUND) nice $(BIN)/python -m tools.simulate $(ARGS)
+
+bench-ledger: $(VENV)/.runtime proto ## the ledger against its goals, a bare chain and Kafka transactions, end to end (ARGS="--quick")
+	@$(BOUND) $(BIN)/python -m bench.ledger $(ARGS)
 
 bench-risk: $(VENV)/.bench proto ## the margin engine against its goals and peers, one thread, CPU time (ARGS="--quick")
 	@$(BOUND) nice $(BIN)/python -m bench.risk $(ARGS)

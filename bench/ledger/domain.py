@@ -1,7 +1,7 @@
 """Measures the ledger's domain: commands handled, framed, fingerprinted and folded again; one partition, no broker.
 
-`python -m bench.ledger.domain [--accounts N] [--profile]`: each account is opened, funded, places an order that risk lets out,
-and is filled. Prints CPU microseconds a command of each part.
+`python -m bench.ledger.domain [--accounts N] [--profile]`: each account is opened, funded, places an order that risk
+lets out, and is filled. Prints CPU microseconds a command of each part.
 """
 
 from __future__ import annotations

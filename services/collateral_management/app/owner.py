@@ -38,6 +38,7 @@ _LOG = logging.getLogger("ballast.ledger")
 FRAME_COMMANDS_MAX = 512
 FRAME_BYTES_MAX = 1024 * 1024  # a frame is closed at the command that passes this; one command's effects fit above it
 POLL_SECONDS = 0.25
+GATHER_SECONDS = 0.003  # between frames: one costs the broker and every reader as much as dozens of commands
 RECLAIM_SECONDS = 3_600.0
 ALERTS = (
     "credit_in_suspense", "fact_in_suspense", "gate_closed", "impossible_fill", "late_report", "link_refused",
@@ -177,6 +178,7 @@ class PartitionOwner:
         self._handled = 0  # sequence of the last frame that the state has
         self._built_at: dict[int, float] = {}
         self._claimed_at_s = 0.0
+        self._appended_at_s = 0.0
         self._relay = Relay(self._book, commands) if commands is not None else None
         self._outages = Outages(longest_s=parameters.guards.outage_ns / SECOND_NS)
 
@@ -258,6 +260,8 @@ class PartitionOwner:
         if time.monotonic() - self._claimed_at_s > RECLAIM_SECONDS:
             await self._journal.reclaim(secrets.token_bytes(16))
             self._claimed()
+        if (wait_s := self._appended_at_s + GATHER_SECONDS - time.monotonic()) > 0:
+            await asyncio.sleep(wait_s)
         skip_offset, skip_index = self._journal.input_position
         frame = Frame()
         arrived = await self._source.poll(timeout_s=POLL_SECONDS)
@@ -318,6 +322,7 @@ class PartitionOwner:
     async def _append(self, frame: Frame) -> None:
         context = frame.opened()
         body = frame.body(fingerprint=self._state.fingerprint)
+        self._appended_at_s = time.monotonic()
         self._count(frame.outcomes)
         self._built_at[context.sequence] = time.monotonic()
         await self._journal.append(

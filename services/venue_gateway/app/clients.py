@@ -42,7 +42,7 @@ class ClientMetrics:
         )
         self.seconds = metrics.histogram(
             "ballast_gateway_client_command_seconds",
-            "From a request to its last outcome in an accepted frame.",
+            "From command received to outcome in an accepted frame.",
         )
         self.waiting = metrics.gauge("ballast_gateway_client_commands_waiting_count", "Commands without outcome yet.")
 

@@ -1,0 +1,1 @@
+"""The ledger against its goals: commands a second and latencies, beside a bare chain and beside Kafka transactions."""
