@@ -151,7 +151,7 @@ class Replay:
         await self._quotes.send(priced, run_time_ns=step.run_time_ns, mark_sequence=appended.sequence)
         self._observer.framed(
             priced,
-            self._book.rows(),
+            (*self._book.rows(), *self._surfaces.rows()),
             run_time_ns=step.run_time_ns,
             accepted_seconds=(self._appended_wall_ns - sent_ns) / SECOND_NS,
         )
