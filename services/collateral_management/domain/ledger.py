@@ -281,7 +281,9 @@ def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> No
     rules, sender, key = context.parameters.ledger, outcome.principal.id, outcome.WhichOneof("key")
     if outcome.principal.role == words.ROLE_CLIENT:
         window = mul_div_down(context.now_ns, 1, rules.command_window_ns)
-        last, count = state.windows.get(sender, (window, 0))
+        last, count = state.windows.get(sender, (0, 0))
+        if last != window and state.windows and next(iter(state.windows.values()))[0] != window:
+            state.windows.clear()  # only those who have sent in this window are remembered
         state.windows[sender] = (window, count + 1 if last == window else 1)
     if key == "fact":
         if not outcome.refusal:
