@@ -111,10 +111,10 @@ def run_entities(arena: Arena, money: F8, table: KernelTable, orders: OrderTable
     net, size, claim, stamp = scratch(table)
     emits, odd = sweep_entities(
         which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money,
-        table.notional, table.rows, table.bucket, table.settles, table.ordinary, table.liquidity, table.floor_mask,
-        table.blend, table.rho_ppm,
-        table.widths.maintenance, *table.shapes, orders.start, orders.bucket, orders.instrument, orders.lots,
-        orders.paid, orders.fee, orders.notional, orders.rows, out.equity, out.initial_margin, out.maintenance_margin,
+        table.notional, table.rows, table.single, table.bucket, table.settles, table.ordinary, table.liquidity,
+        table.floor_mask, table.blend, table.rho_ppm, table.widths.maintenance, *table.shapes, orders.start,
+        orders.bucket, orders.instrument, orders.lots, orders.paid, orders.fee, orders.notional, orders.rows,
+        out.equity, out.initial_margin, out.maintenance_margin,
         out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted, net, size, claim, stamp,
     )  # fmt: skip
     invariant(odd == 0, "I8", "expected a number of 10^-6 USD")

@@ -33,6 +33,7 @@ from services.risk_evaluation.domain.sweep.lanes import (
     gains,
     lane,
     larger,
+    larger_of_pairs,
     largest,
     load,
     minus,
@@ -54,6 +55,7 @@ from services.risk_evaluation.domain.sweep.layout import (
 
 ACCOUNTS_MAX = 256  # of an entity, docs/architecture.md
 BASE, BOUGHT, SOLD = range(3)
+VARIANTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +138,16 @@ def _notionals(
     # Adds an account's notional on each bucket it touches to its entity's, with what its orders would buy and sell.
     place, order = start[account], order_start[account]
     end, last = place + count[account], order_start[account + 1]
-    claim[0], settled, claims = 0.0, 0, settles.shape[0]
-    buckets = integer(net.shape[1])
+    settled, claims = 0, settles.shape[0]
+    for each in range(claims):
+        claim[0, each] = 0.0
+    buckets = net.shape[0] // VARIANTS
     following = bucket_at(bucket, index, place) if place < end else buckets
     while following < buckets or order < last or settled < claims:
-        number = min(following, at(order_bucket, order)) if order < last else following
+        number = min(following, integer(at(order_bucket, order))) if order < last else following
         total = 0.0
-        claim[1] = 0.0
+        for each in range(claims):
+            claim[1, each] = 0.0
         if settled < claims and number >= ordinary + settled:
             number = ordinary + settled
             total = at(notional, settles[settled]) * claim[0, settled]
@@ -157,22 +162,21 @@ def _notionals(
         for each in range(claims):
             claim[0, each] += claim[1, each]
         bought, sold = 0.0, 0.0
-        while order < last and order_bucket[order] == number:
-            many = lots[order] * lot_notional[order_instrument[order]]
+        while order < last and integer(at(order_bucket, order)) == number:
+            many = at(lots, order) * at(lot_notional, integer(at(order_instrument, order)))
             bought += max(many, 0.0)
             sold += max(-many, 0.0)
             order += 1
-        if stamp[number] != entity:
-            stamp[number] = entity
-            for each in range(3):
-                net[each, number], size[each, number] = 0.0, 0.0
-        net[BASE, number] += total
-        size[BASE, number] += abs(total)
+        # What another entity left is multiplied away: whether it was there cannot be foretold.
+        entry, kept = number * VARIANTS, 1.0 * (at(stamp, number) == entity)
+        stamp[number] = entity
+        net[entry + BASE] = at(net, entry + BASE) * kept + total
+        size[entry + BASE] = at(size, entry + BASE) * kept + abs(total)
         if ordered:
-            net[BOUGHT, number] += total + bought
-            size[BOUGHT, number] += abs(total + bought)
-            net[SOLD, number] += total - sold
-            size[SOLD, number] += abs(total - sold)
+            net[entry + BOUGHT] = at(net, entry + BOUGHT) * kept + (total + bought)
+            size[entry + BOUGHT] = at(size, entry + BOUGHT) * kept + abs(total + bought)
+            net[entry + SOLD] = at(net, entry + SOLD) * kept + (total - sold)
+            size[entry + SOLD] = at(size, entry + SOLD) * kept + abs(total - sold)
 
 
 @compiled
@@ -183,7 +187,7 @@ def _shared(liquidity: F8, number: int, own: float, net: float, size: float) -> 
 
 @inlined
 def _sums(
-    account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, bucket: I4,
+    account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, single: F8, bucket: I4,
     settles: I8, ordinary: int, liquidity: F8, initial: tuple[int, ...], maintenance: tuple[int, ...],
     tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
     lot_notional: F8, order_row: F8, net: F8, size: F8, alone: bool, ordered: bool,
@@ -191,43 +195,54 @@ def _sums(
     # Sums over the buckets of an account: without its orders, with them, and the add-on of both.
     b, c = len(initial), len(initial) + len(maintenance)
     width, claims, settled, half = c + len(tail), settles.shape[0], 0, b + len(tail)
-    place, order, buckets = start[account], order_start[account], integer(net.shape[1])
+    place, order, buckets = start[account], order_start[account], net.shape[0] // VARIANTS
     end, last = place + count[account], order_start[account + 1]
     joint_i, joint_m, joint_t, own, slower = zeros(initial), zeros(maintenance), zeros(tail), zeros(FOUR), zeros(tail)
     ordered_i, ordered_t, ordered_own, cost, filled = zeros(initial), zeros(tail), 0.0, 0.0, 0.0
     held = bucket_at(bucket, index, place) if place < end else buckets
     waits = at(order_bucket, order) if order < last else buckets
+    apart = False  # up to the first order, sums with orders are those without
     while held < buckets or waits < buckets or settled < claims:
-        number = min(held, waits)
-        lost_i, lost_m, lost_t = zeros(initial), zeros(maintenance), zeros(tail)
+        number, line, amount = min(held, waits), 0, 0.0  # where only orders stand: nothing of any line
         if settled < claims and number >= ordinary + settled:
-            number, row, amount = ordinary + settled, settles[settled] * width, lane(joint_t, CLAIM + settled)
-            lost_i, lost_m, lost_t = lost(rows, row, amount, initial, maintenance, tail)
+            number, line, amount = ordinary + settled, settles[settled], lane(joint_t, CLAIM + settled)
             settled += 1
-        while held == number:
-            row, amount = integer(at(index, place)) * width, at(quantity, place)
-            part_i, part_m, part_t = lost(rows, row, amount, initial, maintenance, tail)
-            lost_i, lost_m, lost_t = plus(lost_i, part_i), plus(lost_m, part_m), plus(lost_t, part_t)
+        elif held == number:
+            line, amount = integer(at(index, place)), at(quantity, place)
             place += 1
             held = bucket_at(bucket, index, place) if place < end else buckets
-        worst = gains(worst_pair(lost_i, lost_m))
-        own, slower, deepest = plus(own, worst), plus(slower, gains(lost_t)), lane(worst, 0)
+        lost_i, lost_m, lost_t = lost(rows, line * width, amount, initial, maintenance, tail)
+        if held == number:
+            while held == number:
+                row, amount = integer(at(index, place)) * width, at(quantity, place)
+                part_i, part_m, part_t = lost(rows, row, amount, initial, maintenance, tail)
+                lost_i, lost_m, lost_t = plus(lost_i, part_i), plus(lost_m, part_m), plus(lost_t, part_t)
+                place += 1
+                held = bucket_at(bucket, index, place) if place < end else buckets
+            worst = gains(worst_pair(lost_i, lost_m))
+        else:
+            worst = larger_of_pairs(times(load(single, line * 4, FOUR), amount))
+        mine, bought, sold, with_i, with_t, deepest = lane(lost_t, NOTIONAL), 0.0, 0.0, lost_i, lost_t, lane(worst, 0)
+        if waits == number:
+            if not apart:
+                apart, ordered_i, ordered_t, ordered_own = True, joint_i, joint_t, lane(own, 0)
+            more_i, more_t = zeros(initial), zeros(tail)
+            while waits == number:
+                row, many = at(order_instrument, order) * 2 * half, at(lots, order)
+                price, rate = at(paid, order), at(fee, order)
+                more_i = plus(more_i, _order_loss(row, order_row, initial, half, many, price, rate))
+                more_t = plus(more_t, _order_loss(row + b, order_row, tail, half, many, price, rate))
+                many *= at(lot_notional, at(order_instrument, order))
+                bought, sold, order = bought + max(many, 0.0), sold + max(-many, 0.0), order + 1
+                waits = at(order_bucket, order) if order < last else buckets
+            if bought + sold > 0.0:
+                with_i, with_t = plus(lost_i, more_i), plus(lost_t, more_t)
+                deepest = max(largest(with_i), 0.0)
+        own, slower = plus(own, worst), plus(slower, gains(lost_t))
         joint_i, joint_m, joint_t = plus(joint_i, lost_i), plus(joint_m, lost_m), plus(joint_t, lost_t)
-        mine = lane(lost_t, NOTIONAL)
-        more_i, more_t, bought, sold = zeros(initial), zeros(tail), 0.0, 0.0
-        while waits == number:
-            row, many = at(order_instrument, order) * 2 * half, at(lots, order)
-            price, rate = at(paid, order), at(fee, order)
-            more_i = plus(more_i, _order_loss(row, order_row, initial, half, many, price, rate))
-            more_t = plus(more_t, _order_loss(row + b, order_row, tail, half, many, price, rate))
-            many *= at(lot_notional, at(order_instrument, order))
-            bought, sold, order = bought + max(many, 0.0), sold + max(-many, 0.0), order + 1
-            waits = at(order_bucket, order) if order < last else buckets
-        if bought + sold > 0.0:
-            lost_i, lost_t = plus(lost_i, more_i), plus(lost_t, more_t)
-            deepest = max(largest(lost_i), 0.0)
-        ordered_own += deepest
-        ordered_i, ordered_t = plus(ordered_i, lost_i), plus(ordered_t, lost_t)
+        if apart:
+            ordered_own += deepest
+            ordered_i, ordered_t = plus(ordered_i, with_i), plus(ordered_t, with_t)
         if alone:
             now = most = cost_of_exit(liquidity, number, mine)
             if bought + sold > 0.0:
@@ -235,26 +250,29 @@ def _sums(
                 sells = cost_of_exit(liquidity, number, mine - sold)
                 most = max(now, max(buys, sells))
         else:
-            now = most = _shared(liquidity, number, mine, net[BASE, number], size[BASE, number])
+            entry = number * VARIANTS
+            now = most = _shared(liquidity, number, mine, at(net, entry + BASE), at(size, entry + BASE))
             if ordered:
-                buys = _shared(liquidity, number, mine + bought, net[BOUGHT, number], size[BOUGHT, number])
-                sells = _shared(liquidity, number, mine - sold, net[SOLD, number], size[SOLD, number])
+                buys = _shared(liquidity, number, mine + bought, at(net, entry + BOUGHT), at(size, entry + BOUGHT))
+                sells = _shared(liquidity, number, mine - sold, at(net, entry + SOLD), at(size, entry + SOLD))
                 most = max(now, max(buys, sells))
         cost, filled = cost + now, filled + most
+    if not apart:
+        ordered_i, ordered_t, ordered_own = joint_i, joint_t, lane(own, 0)
     return joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled
 
 
 def scratch(table: KernelTable) -> tuple[F8, F8, F8, I8]:
     """What `sweep_entities` works in: net and size of an entity by variant and bucket, claims, who was there last."""
     buckets = table.liquidity.shape[0] // LIQUIDITY_WIDTH
-    sums = np.zeros((2, 3, buckets))
+    sums = np.zeros((2, buckets * VARIANTS))
     return sums[0], sums[1], np.zeros((2, table.widths.claims)), np.full(buckets, -1, dtype=np.int64)
 
 
 @compiled
 def sweep_entities(
     members_start: I8, members: I8, start: I8, count: Any, index: Any, quantity: F8, money: F8,
-    notional: F8, rows: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
+    notional: F8, rows: F8, single: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
     blend: float, rho_ppm: int, scenarios: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
     tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
     lot_notional: F8, order_row: F8, equity: I8, initial_margin: I8, maintenance_margin: I8, new_risk: I8, worst: U1,
@@ -285,7 +303,7 @@ def sweep_entities(
             account = members[at_member]
             fetch_ahead(members, at_member, start, count, index, quantity, money, equity)
             joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled = _sums(
-                account, start, count, index, quantity, rows, bucket, settles, ordinary, liquidity, initial,
+                account, start, count, index, quantity, rows, single, bucket, settles, ordinary, liquidity, initial,
                 maintenance, tail, order_start, order_bucket, order_instrument, lots, paid, fee, lot_notional,
                 order_row, net, size, alone, waiting > 0,
             )  # fmt: skip
