@@ -29,6 +29,8 @@ def move_entity(draft: Draft, body: movement_pb2.MoveEntity, sender: commands_pb
     for one in accounts:
         if one.episode:
             return Refused(words.REFUSAL_EPISODE_OPEN, f"account {one.account} is liquidated in episode {one.episode}")
+        if one.held:  # what an operator has said of it stands in this partition only
+            return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {one.account} is restricted by an operator")
         refused = _must_stay(draft, one.account)
         if refused:
             return refused

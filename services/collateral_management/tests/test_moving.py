@@ -282,13 +282,16 @@ def test_consent_and_what_is_lent_under_it_go_along(town: Town) -> None:
     assert not story.do("sweep_lendable", account=account, asset=USD).refusal
     held = story.do("restrict_account", account=account, restricted=True, reason="asked by its bank")
     assert not held.refusal, held.detail
+    refused = town.do("move_entity", account=account, to_partition=1)
+    assert refused.refusal == words.REFUSAL_ACCOUNT_RESTRICTED
+    assert not story.do("restrict_account", account=account, restricted=False, reason="its bank is content").refusal
     town.do("move_entity", account=account, to_partition=1)
     town.relay()
     new = new_id(town, account)
     there = town[1].state.custody.terms[new][USD]
     assert (there.cap_units, there.lent_shares) == (60 * DOLLAR, 60 * DOLLAR)
     assert story.state.custody.terms[account][USD].lent_shares == 0
-    assert (town[1].state.accounts[new].held, town[1].state.accounts[new].restricted) == (True, True)
+    assert not town[1].state.accounts[new].restricted
 
 
 def test_nobody_moves_away_from_the_loss_of_a_venue(town: Town) -> None:
