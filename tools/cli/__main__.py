@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from libs.common.ids import account_id
-from tools.cli import dry_run, explain, ledger, outlook, recompute
+from tools.cli import dry_run, explain, house, ledger, outlook, recompute
 from tools.cli.screen import EXIT_CANNOT
 
 Run = Callable[[argparse.Namespace], int]
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _asks(one)
     one.set_defaults(run=dry_run.run)
     ledger.add(subjects, account)
+    house.add(subjects, account, target=TARGET)
     return parser
 
 

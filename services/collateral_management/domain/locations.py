@@ -52,10 +52,10 @@ def _movable(draft: Draft, account: int, *, asset: int, venue: int) -> tuple[int
 
 
 def impair_venue(draft: Draft, body: custody_pb2.ImpairVenue, _: commands_pb2.Principal) -> int | Refused:
-    """The venue whose loss is allocated to those whose assets sit there, pro rata; a smaller one gives back.
+    """Placements left for the same command again; a venue's loss goes to those whose assets sit there, pro rata.
 
-    Each placement bears the share of what it was when the impairment began, rounded up; so the same command again
-    changes nothing, and one with a loss of 0 gives everything back.
+    Each placement bears the share of what it was when the impairment began, rounded up, and no more than is left of it;
+    so the same command again changes nothing, a smaller loss gives back, and one of 0 gives everything back.
     """
     if draft.context.parameters.venue(body.venue) is None:
         return Refused(words.REFUSAL_UNKNOWN_VENUE, f"no venue {body.venue}")
@@ -79,7 +79,7 @@ def impair_venue(draft: Draft, body: custody_pb2.ImpairVenue, _: commands_pb2.Pr
     draft.custody.put_impairment(marked)
     detail = f"venue {body.venue}: {body.loss_ppm} ppm lost, {body.reason}"
     draft.alert("venue_impaired", account=0, detail=detail[:200])
-    return body.venue
+    return marked.remaining
 
 
 def _wanted(one: custody_pb2.Placement, body: custody_pb2.ImpairVenue) -> custody_pb2.Placement:

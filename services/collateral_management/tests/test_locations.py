@@ -263,7 +263,7 @@ def test_a_large_impairment_takes_several_commands(
 ) -> None:
     monkeypatch.setattr(locations, "PLACEMENTS_MAX", 1)
     impair(story, loss=10)
-    assert story.state.custody.impairments[NORTH].remaining == 1
+    assert story.state.custody.impairments[NORTH].remaining == story.outcomes[-1].subject == 1
     impair(story, loss=10)
     assert story.state.custody.impairments[NORTH].remaining == 0
     assert [story.balance(each, USD) for each in exposed] == [94 * DOLLAR, 97 * DOLLAR, 100 * DOLLAR]
