@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 
 from libs.common.chain import AcceptedFrame, ChainRule
 from libs.common.config import LoadedParameters
-from libs.common.topics import CONTROL, FRAME_BYTES_MAX, JOURNAL, NOTARY, Topic
+from libs.common.topics import ACCOUNTS, CONTROL, FRAME_BYTES_MAX, JOURNAL, NOTARY, Topic
 from tools.reconcile.reader import ControlHistory, Unreadable, read_control, records
 
 _MAGIC = b"ballast records 1\n"
@@ -127,7 +127,9 @@ def put(file: BinaryIO, one: Stored) -> None:
 async def export(source: Source, directory: Path) -> dict[str, int]:
     """Number of records by file, once everything that an audit reads is in the directory, which exists."""
     partitions = (await parameters_in_force(source)).parameters.partitions
-    wanted = [(NOTARY, 0), *((JOURNAL, one) for one in range(partitions)), (CONTROL, 0)]
+    homes = range(partitions)
+    # What vouches comes before what it vouches for.
+    wanted = [(NOTARY, 0), *((ACCOUNTS, one) for one in homes), *((JOURNAL, one) for one in homes), (CONTROL, 0)]
     written: dict[str, int] = {}
     for topic, partition in wanted:
         path, draft = file_of(directory, topic, partition), directory / f"{topic.name}-{partition}.new"

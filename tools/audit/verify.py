@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from ballast.events.v1 import notary_pb2
+from ballast.events.v1 import checkpoint_pb2, notary_pb2
 from libs.common.book import PartitionBook
 from libs.common.signing import Standing, head_of, standing
-from libs.common.topics import JOURNAL, NOTARY
+from libs.common.topics import ACCOUNTS, JOURNAL, NOTARY
 from tools.audit.stored import Source, Torn, parameters_in_force
 from tools.audit.walk import Difference, Differs, KnownHead, Walk
 from tools.reconcile.checks import CHECKS
@@ -54,11 +54,13 @@ class Verified:
     Args:
         differences: the first of each partition, then what only all of them together show; empty when all holds.
         heads: published heads by what they are worth.
+        checkpoints: heads of checkpoints, from which a restart would go on.
     """
 
     partitions: list[Audited] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     heads: dict[Standing, int] = field(default_factory=dict)
+    checkpoints: int = 0
 
     @property
     def ok(self) -> bool:
@@ -83,7 +85,9 @@ async def verify(source: Source, *, trusted: Sequence[bytes] | None) -> Verified
     conservation = _Conservation(World(loaded.parameters, parameters_hash=loaded.hash))
     books: dict[int, PartitionBook] = {}
     for partition in range(loaded.parameters.partitions):
-        walk = Walk(partition, heads=heads[partition], conserves=conservation.frame)
+        checkpoints = await _checkpoints(source, partition)
+        found.checkpoints += len(checkpoints)
+        walk = Walk(partition, heads=heads[partition] + checkpoints, conserves=conservation.frame)
         try:
             async for stored in source.records(JOURNAL, partition):
                 walk.take(stored)
@@ -143,6 +147,25 @@ async def _heads(
             heads[head.partition].append(KnownHead(head, worth, stored.offset))
     except Torn as torn:
         differ(torn.after_offset + 1, 0, str(torn))
+    return heads
+
+
+async def _checkpoints(source: Source, partition: int) -> list[KnownHead]:
+    """Heads of a partition's checkpoints: the state that they hold must be the fold up to there."""
+    heads: list[KnownHead] = []
+    async for stored in source.records(ACCOUNTS, partition):
+        item = checkpoint_pb2.CheckpointItem()
+        try:
+            item.ParseFromString(stored.value)
+        except DecodeError:  # whoever restores refuses it by name
+            continue
+        if item.HasField("head"):
+            one = item.head
+            head = notary_pb2.JournalHead(
+                partition=partition, epoch=one.epoch, sequence=one.sequence, offset=one.offset, hash=one.hash,
+                fingerprint=one.fingerprint, run_time_ns=one.run_time_ns,
+            )  # fmt: skip
+            heads.append(KnownHead(head, Standing.UNSIGNED, stored.offset, of_checkpoint=True))
     return heads
 
 

@@ -58,12 +58,18 @@ class KnownHead:
     """A head that was published.
 
     Args:
-        offset: of its record on the notary's topic.
+        offset: of its record on the notary's topic, or on that of checkpoints.
     """
 
     head: notary_pb2.JournalHead
     standing: Standing
     offset: int
+    of_checkpoint: bool = False
+
+    @property
+    def words(self) -> str:
+        """What it is."""
+        return f"the checkpoint at offset {self.offset}" if self.of_checkpoint else f"a head, {self.standing.value},"
 
 
 class Walk:
@@ -125,8 +131,8 @@ class Walk:
         beyond = sorted(one for one in self._heads if one > sequence)
         if beyond:
             known = self._heads[beyond[-1]][0]
-            detail = f"no frame follows frame {sequence}, a head of sequence {known.head.sequence} was published"
-            raise Differs(self._difference(offset + 1, sequence + 1, "I8", f"{detail} ({known.standing.value})"))
+            detail = f"no frame follows frame {sequence}, {known.words} stands at sequence {known.head.sequence}"
+            raise Differs(self._difference(offset + 1, sequence + 1, "I8", detail))
 
     def torn(self, words: str) -> Difference:
         """Difference of a file that ends in the middle of a record."""
@@ -221,10 +227,11 @@ class Walk:
             head = known.head
             here = (accepted.frame.epoch, accepted.head, fingerprint, accepted.run_time_ns)
             if (head.epoch, head.hash, head.fingerprint, head.run_time_ns) != here:
-                detail = f"a published head ({known.standing.value}) has hash {head.hash.hex()}, epoch {head.epoch}"
-                detail += f"; the journal has {accepted.head.hex()}, epoch {accepted.frame.epoch}"
+                detail = f"{known.words} has hash {head.hash.hex()}, epoch {head.epoch}, {head.fingerprint.hex()}; the "
+                detail += f"journal has {accepted.head.hex()}, {accepted.frame.epoch}, {fingerprint.hex()}"
                 raise Differs(self._difference(accepted.offset, accepted.sequence, "I8", detail))
-            self.known_up_to = accepted.sequence
+            if not known.of_checkpoint:
+                self.known_up_to = accepted.sequence
             if known.standing is Standing.SIGNED:
                 self.signed_up_to = accepted.sequence
 

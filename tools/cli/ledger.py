@@ -123,7 +123,7 @@ def draw_verified(found: Verified, screen: Console, *, own_keys: bool) -> None:
         )  # fmt: skip
     screen.print(sheet)
     counted = ", ".join(f"{count:,} {worth.value}" for worth, count in found.heads.items())
-    screen.print(f"published heads: {counted or 'none'}")
+    screen.print(f"published heads: {counted or 'none'}; checkpoints compared: {found.checkpoints:,}")
     behind = [one.partition for one in found.partitions if one.sequence and not one.signed_up_to]
     if behind:
         screen.print(f"unsigned: nobody vouches for partitions {', '.join(map(str, behind))}", style="yellow")

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ballast.events.v1 import chain_pb2, control_pb2, journal_pb2, notary_pb2
 from libs.common.chain import GENESIS, AcceptedFrame, ChainRule
 from libs.common.signing import HeadSigner
-from libs.common.topics import CONTROL, JOURNAL, NOTARY, Topic
+from libs.common.topics import ACCOUNTS, CONTROL, JOURNAL, NOTARY, Topic
 from tools.audit.stored import Stored
 from tools.reconcile.reader import ControlHistory
 from tools.reconcile.records import JournalFrame
@@ -30,6 +30,7 @@ class Memory:
     def __init__(self, journals: dict[int, list[Stored]], heads: list[Stored]) -> None:
         self.journals = journals
         self.heads = heads
+        self.checkpoints: dict[int, list[Stored]] = {}
 
     async def control(self) -> ControlHistory:
         """The control log."""
@@ -37,7 +38,12 @@ class Memory:
 
     async def records(self, topic: Topic, partition: int) -> AsyncIterator[Stored]:
         """All records of a partition."""
-        logs = {JOURNAL.name: self.journals.get(partition, []), NOTARY.name: self.heads, CONTROL.name: control_log()}
+        logs = {
+            ACCOUNTS.name: self.checkpoints.get(partition, []),
+            JOURNAL.name: self.journals.get(partition, []),
+            NOTARY.name: self.heads,
+            CONTROL.name: control_log(),
+        }
         for one in logs[topic.name]:
             yield one
 

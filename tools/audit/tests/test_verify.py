@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ballast.events.v1 import chain_pb2, journal_pb2, notary_pb2
+from ballast.events.v1 import chain_pb2, checkpoint_pb2, journal_pb2, notary_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, system_account
@@ -157,7 +157,7 @@ def from_the_middle(memory: Memory) -> int:
         (missing_frame_renumbered, "I8", "what stood between is gone"),
         (missing_claim,            "I8", "whose claim is not there"),
         (swapped_frames,           "I8", "expected frame 20, was frame 21"),
-        (truncated,                "I8", "a head of sequence"),
+        (truncated,                "I8", "a head, signed"),
         (garbage_instead,          "I8", "no record of a chained log"),
         (wrong_balance,            "I1", "make"),
         (wrong_delta,              "I1", "in all"),
@@ -264,6 +264,26 @@ def test_unsigned_heads_tell_how_far_a_journal_had_come_but_vouch_for_nothing() 
     assert found.partitions[0].known_up_to == plain[-1].sequence
     truncated(memory)
     assert "not signed" in verified(memory).differences[0].detail
+
+
+def checkpoint_of(records: list[Stored], sequence: int, *, fingerprint: bytes = b"") -> Stored:
+    """A checkpoint's head at a frame."""
+    one = next(each for each in accepted(records) if each.sequence == sequence)
+    body = journal_pb2.JournalBody.FromString(one.body)
+    head = checkpoint_pb2.CheckpointHead(
+        offset=one.offset, epoch=one.frame.epoch, sequence=sequence, hash=one.head, run_time_ns=one.run_time_ns,
+        fingerprint=fingerprint or body.fingerprint,
+    )  # fmt: skip
+    return Stored(0, 7, 0, checkpoint_pb2.CheckpointItem(head=head).SerializeToString())
+
+
+def test_a_checkpoint_is_the_fold_up_to_its_head() -> None:
+    memory = whole()
+    memory.checkpoints[0] = [checkpoint_of(memory.journals[0], 17)]
+    assert (verified(memory).differences, verified(memory).checkpoints) == ([], 1)
+    memory.checkpoints[0] = [checkpoint_of(memory.journals[0], 17, fingerprint=b"x" * 16)]
+    first = verified(memory).differences[0]
+    assert (first.sequence, "the checkpoint at offset 7" in first.detail) == (17, True)
 
 
 def test_zombies_and_races_are_noise_and_no_difference() -> None:
