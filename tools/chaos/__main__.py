@@ -14,7 +14,7 @@ from pathlib import Path
 from tools.broker import BrokerFault, ToolMissing
 from tools.broker.process import Broker
 from tools.chaos.arena import Stuck
-from tools.chaos.plan import FAILPOINTS, FULL, SHORT, Attack, Doses
+from tools.chaos.plan import FAILPOINTS, FULL, SHORT, Attack, Doses, scaled
 from tools.chaos.run import Ran, play
 from tools.report import Measure, Run
 
@@ -27,8 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 when all is proved, 1 when something broke, 2 when there is no broker to start."""
     options = _parse(arguments)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
-    doses = SHORT if options.short else FULL
-    again = f'make {TARGET} ARGS="--seed {seed}{" --short" if options.short else ""}"'
+    doses = SHORT if options.short else scaled(FULL, options.share)
+    form = " --short" if options.short else f" --share {options.share:g}" if options.share != 1 else ""
+    again = f'make {TARGET} ARGS="--seed {seed}{form}"'
     print(f"seed {seed}: {again}", flush=True)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that the broker is away is no news here
     run = Run(TARGET, command=again, seed=seed)
@@ -63,6 +64,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, help="everything that is chosen follows from it (default: a new one)")
     parser.add_argument("--short", action="store_true", help="a few attacks of each kind, for every change")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of commands and attacks of the full form (default: 1)"
+    )
     return parser.parse_args(arguments)
 
 

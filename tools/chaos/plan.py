@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
@@ -58,6 +58,12 @@ SHORT = Doses(
     },
     session_outcomes=256,
 )  # fmt: skip
+
+
+def scaled(doses: Doses, share: float) -> Doses:
+    """A part of the doses, at least one of each attack."""
+    attacks = {attack: max(1, round(count * share)) for attack, count in doses.attacks.items()}
+    return replace(doses, commands=max(1_000, round(doses.commands * share)), attacks=attacks)
 
 
 def order_of(doses: Doses, dice: Random) -> list[Attack]:
