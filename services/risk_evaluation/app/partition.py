@@ -20,7 +20,7 @@ from services.risk_evaluation.domain.margin import Margins, State, evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices, funded
 from services.risk_evaluation.domain.sweep.engine import Standings
-from services.risk_evaluation.domain.sweep.live import LiveBook
+from services.risk_evaluation.domain.sweep.live import TICKS_FROM, LiveBook
 
 FULL_EVERY_FRAMES = 20
 FULL_ROWS_MAX = 2_048  # accounts of a partition that is published whole; everyone of a larger one goes round in parts
@@ -38,16 +38,24 @@ class PartitionRisk:
         model: the parameters at the volatilities in force (`under`).
         parameters_hash: of the set that `model` was built from.
         kernel_from: accounts from which they are swept by the kernel; None: never.
+        ticks_from: accounts from which only those are valued whose state may have changed.
     """
 
     def __init__(
-        self, *, partition: int, model: Model, session: bytes, parameters_hash: bytes, kernel_from: int | None = None
+        self,
+        *,
+        partition: int,
+        model: Model,
+        session: bytes,
+        parameters_hash: bytes,
+        kernel_from: int | None = None,
+        ticks_from: int = TICKS_FROM,
     ) -> None:
         self.partition = partition
         self.fold = PartitionFold(partition=partition, model=model, session=session)
         self.decisions = Decisions(model=model, fold=self.fold, session=session)
         self._model = model
-        self._live = LiveBook(model, self.fold.columns)
+        self._live = LiveBook(model, self.fold.columns, ticks_from=ticks_from)
         self._kernel_from = kernel_from
         self._parameters_hash = parameters_hash
         self._touched: set[int] = set()
