@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 DAY_MS = 86_400_000
+_COMPACTED_SEGMENT_MS = 600_000
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 BATCH_BYTES_MAX = 1024 * 1024
 
@@ -54,6 +55,9 @@ class Topic:
         if self.retention is not Retention.COMPACT:
             settings["retention.ms"] = str(self.retention_ms)
             settings["retention.bytes"] = "-1"
+        else:  # only closed segments are cleaned: what is read at a restart stays near what is alive
+            settings["segment.ms"] = str(_COMPACTED_SEGMENT_MS)
+            settings["min.cleanable.dirty.ratio"] = "0.2"
         return settings
 
 

@@ -7,6 +7,7 @@ from google.protobuf import descriptor_pool
 
 from ballast.events.v1 import (  # noqa: F401  imported so that the pool knows their messages
     chain_pb2,
+    checkpoint_pb2,
     commands_pb2,
     control_pb2,
     dead_letter_pb2,
@@ -78,6 +79,7 @@ def test_what_the_broker_is_told(topic: Topic) -> None:
     if topic.retention is Retention.COMPACT:
         assert config["cleanup.policy"] == "compact"
         assert "retention.ms" not in config
+        assert int(config["segment.ms"]) <= 3_600_000  # only closed segments are compacted
     else:
         assert config["cleanup.policy"] == "delete"
         assert config["retention.bytes"] == "-1"

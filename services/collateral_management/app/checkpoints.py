@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from libs.common.book import PartitionBook
@@ -89,6 +90,8 @@ class Checkpoints:
         )
         if self._last is not None:
             self._writer.stands_at(*self._last)
+        self._shown.sequence.labels(self._partition).set(0)
+        self._shown.written.labels(self._partition).set(time.time())  # its age counts from now on
         await self._writer.run(epoch)
 
     def accepted(self, frame: AcceptedFrame, fingerprint: bytes) -> None:
@@ -100,3 +103,5 @@ class Checkpoints:
     async def stop(self) -> None:
         """Everything is closed."""
         await self._store.stop()
+        for gauge in (self._shown.sequence, self._shown.written):  # whoever owns the partition now shows them
+            gauge.remove(self._partition)

@@ -96,8 +96,8 @@ class Desk:
         )
         task = asyncio.create_task(writer.run(epoch))
         async with asyncio.timeout(5):
-            while not task.done() and shown.sequence.labels(0)._value.get() < self._folded:
-                await asyncio.sleep(0.001)  # noqa: ASYNC110  the gauge is what is waited for
+            while not task.done() and shown.sequence.labels(0)._value.get() < self._folded:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
         for _ in range(20):
             await asyncio.sleep(0)  # it removes what is older
         task.cancel()
