@@ -92,6 +92,21 @@ def test_the_parameters_in_the_cluster_are_those_of_the_repository(
         assert volumes["parameters"]["configMap"]["name"] == found["metadata"]["name"]
 
 
+def test_a_component_has_the_ledger_sign_its_heads(tmp_path: Path) -> None:
+    deploy = os.path.relpath(DEPLOY, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{deploy}/overlays/dev]\ncomponents: [{deploy}/components/notary]\n"
+    )
+    objects = render(tmp_path)
+    assert broken(objects) == []
+    owner = named(objects, "StatefulSet", "collateral-management")
+    (container,) = containers(owner)
+    paths = {one["mountPath"] for one in container["volumeMounts"]}
+    (key_file,) = [one["value"] for one in container["env"] if one["name"] == "BALLAST_NOTARY_KEY_FILE"]
+    assert Path(key_file).parent.as_posix() in paths
+    assert {one["name"] for one in owner["spec"]["template"]["spec"]["volumes"]} >= {"notary", "parameters"}
+
+
 def test_the_topics_are_those_of_the_code() -> None:
     found: dict[str, Any] = {}
     for path, text in topic_files().items():
