@@ -11,6 +11,7 @@ from libs.common.option_parameters import NO_OPTION_RISK, OptionRisk, SurfaceRul
 from libs.common.units import SECOND_NS, Lots, Ppm, Rate12, Units, UnixNs
 
 _NEVER = UnixNs(0)
+_STILL = Ppm(0)
 
 
 class InstrumentKind(IntEnum):
@@ -175,10 +176,15 @@ class AssetRisk:
 
 @dataclass(frozen=True, slots=True)
 class JointStress:
-    """A named move of several assets at once, in 10^-6 of their price; a floor of the scan."""
+    """A named move of several assets at once, in 10^-6 of their price; a floor of the scan.
+
+    Args:
+        vol: move of volatilities, share of their range.
+    """
 
     name: str
     moves: tuple[tuple[AssetId, Ppm], ...]
+    vol: Ppm = _STILL
 
 
 @dataclass(frozen=True, slots=True)

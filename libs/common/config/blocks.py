@@ -22,6 +22,7 @@ from libs.common.config.fields import (
     Ratio,
     Seconds,
     Share,
+    SignedNumber,
     SignedRate,
     SignedShare,
     Symbol,
@@ -176,10 +177,11 @@ class ProfileBlock(Block):
 
 
 class StressBlock(Block):
-    """A named joint move."""
+    """A named joint move; `vol` of volatilities, as a share of their range."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     moves: dict[Symbol, Move]
+    vol: SignedNumber = "0"
 
 
 class DefaultRiskBlock(Block):

@@ -162,7 +162,7 @@ def _margin(block: MarginBlock, asset_ids: dict[str, AssetId]) -> p.MarginModel:
             for r in block.assets
         ),
         stresses=tuple(
-            p.JointStress(s.name, tuple((asset_ids[a], _ppm(move)) for a, move in sorted(s.moves.items())))
+            p.JointStress(s.name, tuple((asset_ids[a], _ppm(move)) for a, move in sorted(s.moves.items())), _ppm(s.vol))
             for s in block.stresses
         ),
         profiles=tuple(_profile(one, asset_ids) for one in block.profiles),

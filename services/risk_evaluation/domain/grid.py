@@ -120,4 +120,5 @@ def stress_scenarios(parameters: Parameters) -> ScenarioSet:
     for row, stress in enumerate(parameters.margin.stresses):
         for asset, move in stress.moves:
             moves[row, index[asset]] = move / PPM
-    return ScenarioSet(tuple(f"stress {one.name}" for one in parameters.margin.stresses), moves)
+    vols = np.array([one.vol / PPM for one in parameters.margin.stresses], dtype=np.float64)
+    return ScenarioSet(tuple(f"stress {one.name}" for one in parameters.margin.stresses), moves, vols)

@@ -160,7 +160,9 @@ def _vol_factors(model: Model, years: F8) -> F8:
     )
     up, down = shock.factors(years)
     share = model.vols
-    return 1.0 + np.outer(up - 1.0, np.maximum(share, 0.0)) - np.outer(1.0 - down, np.maximum(-share, 0.0))
+    rises, falls = np.outer(up - 1.0, np.maximum(share, 0.0)), np.outer(1.0 - down, np.maximum(-share, 0.0))
+    factors: F8 = np.maximum(0.0, 1.0 + rises - falls)
+    return factors
 
 
 def _fill(

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from libs.common.ids import AssetId
+from libs.common.parameters import JointStress
 from libs.common.units import YEAR_NS, Ppm
 from libs.common.validity import Action, ValidityClass, permits
 from libs.options.black import LineKind, black76
@@ -285,6 +287,17 @@ def test_wider_shocks_never_ask_for_less(option: int, count: int) -> None:
         book.line(Column.LOTS, option, count)
         needed.append(int(AT.margins(book).maintenance_margin[0]))
     assert needed == sorted(needed)
+
+
+def test_a_named_stress_moves_volatility_too() -> None:
+    needed = []
+    for vol in (0, 1_000_000, 3_000_000):
+        base = option_parameters()
+        stress = JointStress("fall", ((AssetId(BTC), Ppm(-300_000)),), Ppm(vol))
+        book = Book(build_model(replace(base, margin=replace(base.margin, stresses=(stress,)))))
+        book.line(Column.LOTS, PUT, -1)
+        needed.append(int(AT.margins(book).maintenance_margin[0]))
+    assert needed[0] < needed[1] < needed[2]
 
 
 @pytest.mark.parametrize("vol", [0.0, 1e-9, 1e-3, 50.0, 1e6])
