@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ballast.events.v1 import journal_pb2
+from ballast.events.v1 import journal_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2
+from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.book import PartitionBook
 from libs.common.ids import SYSTEM_INDEX_COUNT, SystemAccount, home_partition, system_account, system_index, system_kind
 from libs.common.units import INDEX_ONE
 from services.collateral_management.app.money_audit import EFFECTS, MoneyAudit
 
-CHECKED = ("I1", "I2", "I3", "I6", "I7", "I10", "I11", "I13", "I15", "I20", "I21", "I22")
+CHECKED = ("I1", "I2", "I3", "I6", "I7", "I10", "I11", "I13", "I15", "I16", "I20", "I21", "I22")
 _STEPS = frozenset(
     (
         ledger_pb2.WATERFALL_STEP_FIRST_LOSS,
@@ -116,6 +117,8 @@ class Audit:
                         of_pools.append(effect.pool_index)
                     case "waterfall":
                         self._waterfall(sequence, outcome, effect.waterfall, is_history)
+                    case "position_closed":
+                        self._settled(sequence, effect.position_closed, book)
                     case _ if which in EFFECTS:
                         of_money.append(effect)
             if of_money or at_venues:
@@ -212,6 +215,13 @@ class Audit:
             self._say("I11", sequence, f"step {one.step} of the waterfall reaches other clients")
         if not is_history:
             self._paid(one.asset, one.step, one.units)
+
+    def _settled(self, sequence: int, one: lifecycle_pb2.PositionClosed, book: PartitionBook) -> None:
+        if one.cause == kinds.CLOSING_CAUSE_SETTLED:
+            listing = book.lifecycle.listings.get(one.instrument)
+            if listing is None or listing.price != one.price:
+                decided = listing.price if listing else None
+                self._say("I16", sequence, f"account {one.account} is settled at {one.price}, decided is {decided}")
 
     def _deleveraged(self, sequence: int, outcome: journal_pb2.Outcome) -> None:
         """Both sides of a deleveraging only shrink, to nothing at most."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from ballast.events.v1 import custody_pb2, journal_pb2, movement_pb2
+from ballast.events.v1 import custody_pb2, journal_pb2, lifecycle_pb2, movement_pb2
 from ballast.types.v1 import custody_pb2 as custody_words
 from ballast.types.v1 import ledger_pb2 as words
+from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, account_id, system_account
 from libs.common.units import INDEX_ONE
@@ -175,11 +176,20 @@ def deleveraged_beyond_its_position(house: House) -> None:
     house.frame("deleverage", *lots, journal_pb2.Effect(waterfall=taken))
 
 
+def settled_at_another_price(house: House) -> None:
+    listing = lifecycle_pb2.Listing(instrument=7, price=100)
+    closed = lifecycle_pb2.PositionClosed(account=CLIENT, instrument=7, price=101, cause=kinds.CLOSING_CAUSE_SETTLED)
+    house.frame(
+        "close_instrument", journal_pb2.Effect(listing=listing), journal_pb2.Effect(position_closed=closed)
+    )  # fmt: skip
+
+
 PLANTED: list[tuple[str, Callable[[House], None]]] = [
     ("I1", lines_do_not_sum), ("I2", pool_below_zero), ("I2", pool_pays_for_nothing),
     ("I3", released_without_verdict), ("I3", settled_without_verdict), ("I6", emptied_with_a_line),
     ("I7", borrow_index_falls), ("I7", supply_index_falls), ("I10", opened_while_healthy), ("I11", unknown_step),
     ("I11", deleveraged_beyond_its_position),
+    ("I16", settled_at_another_price),
     ("I13", two_open_episodes), ("I15", leaves_without_a_movement), ("I15", movement_of_less_than_left),
     ("I20", bought_and_not_placed), ("I20", placed_at_another_venue), ("I21", lent_by_nobody),
     ("I21", swept_without_consent), ("I22", left_by_a_closed_gate),

@@ -204,6 +204,11 @@ def test_move_entity(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
             "close_episode", account=sister, episode=episode, outcome=words.EPISODE_STATE_HEALTHY, citation=story.cite()
         )
         assert not done.refusal
+        story.do("restrict_account", account=sister, restricted=True, reason="check")
+        return {}
+
+    def lift() -> dict[str, object]:
+        story.do("restrict_account", account=sister, restricted=False, reason="checked")
         return {}
 
     elsewhere = account_id(partition=1, entity=1, sub=0)
@@ -221,6 +226,7 @@ def test_move_entity(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
             (words.REFUSAL_UNKNOWN_ACCOUNT, {"into_entity": stranger}),
             (words.REFUSAL_OTHER_ENTITY, {"to_partition": 1, "into_entity": 0}),
             (words.REFUSAL_EPISODE_OPEN, close),
+            (words.REFUSAL_ACCOUNT_RESTRICTED, lift),
             (words.REFUSAL_TOO_LARGE, lambda: monkeypatch.setattr(moving, "LINES_MAX", 4)),
         ],
     )

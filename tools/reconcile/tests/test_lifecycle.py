@@ -9,8 +9,10 @@ import pytest
 from ballast.events.v1 import lifecycle_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
+from ballast.types.v1 import market_pb2 as sides
 from libs.common.parameters import Clearing, PrincipalRule
 from libs.common.units import UnixNs
+from services.collateral_management.tests import dated
 from tools.reconcile.tests import story as story_module
 from tools.reconcile.tests.story import BTC, BUY, DOLLAR, HOUR_NS, PERP, SELL, USD, Story
 
@@ -125,3 +127,56 @@ def test_a_fork_and_a_venue_event_are_explained(story: Story) -> None:
     )  # fmt: skip
     assert story.books[0].lines[other, LTC, words.LINE_KIND_CASH] == 10**8 // 3
     passes(story)
+
+
+DATED = dated.with_dated()
+EXPIRES_NS = dated.EXPIRY_S * 10**9
+
+
+def at_expiry(story: Story, price: int) -> None:
+    """Marks at the expiry, all instruments on BTC at the settlement price."""
+    story.now_ns = EXPIRES_NS
+    story.mark(price, hours=0)
+    for one in DATED.instruments:
+        if one.closes_ns:
+            story.marks[-1].body.settlement_average.add(instrument=one.id, price=price, is_final=True)
+
+
+# instrument, side, coins held beside it: none where it would hedge them, for what it hedged is bare after an expiry
+EXPIRIES = [
+    (dated.FUTURE, BUY, 0),
+    (dated.FUTURE, SELL, 0),
+    (dated.FUTURE, BUY, 5),
+    (dated.INVERSE_FUTURE, BUY, 5),
+    (dated.DELIVERED_FUTURE, BUY, 0),
+    (dated.DELIVERED_FUTURE, BUY, 5),
+    (dated.DELIVERED_FUTURE, SELL, 5),
+]
+
+
+@pytest.mark.parametrize(("instrument", "side", "coins"), EXPIRIES)
+@pytest.mark.parametrize("price", [1_300_000, 1_500_000, 1_723_457])
+def test_equity_stays_and_the_requirement_does_not_rise_across_an_expiry(
+    monkeypatch: pytest.MonkeyPatch, instrument: int, side: sides.Side, coins: int, price: int
+) -> None:
+    monkeypatch.setattr(story_module, "PARAMETERS", replace(DATED, partitions=4))
+    monkeypatch.setitem(story_module.SERVICES, "close_instrument", "interest_accrual")
+    story = Story()
+    story.mark(1_500_000)
+    account = story.account("alice", usd=90_000, **({"btc": coins} if coins else {}))
+    story.trade("alice", account, side, 100, 1_500_000, instrument=instrument)
+    at_expiry(story, price)
+    (equity, maintenance) = story.publish()[account]
+    home = instrument % 4
+    sequence = 0 if home == 0 else 1
+    if home:
+        story.send(
+            "close_instrument", partition=home, instrument=instrument, price=price, mark_sequence=len(story.marks)
+        )
+        sequence = story.books[home].sequence
+    story.send(
+        "close_instrument", instrument=instrument, price=price, mark_sequence=len(story.marks), home_sequence=sequence
+    )
+    (after, required) = story.publish()[account]
+    assert abs(after - equity) <= 1_000  # a unit of BTC is worth 170 · 10^-6 USD
+    assert required <= maintenance
