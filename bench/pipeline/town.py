@@ -40,7 +40,7 @@ def start_marks(parameters: Parameters) -> dict[int, int]:
     return {
         one.id: round(START_USD[symbol[one.underlying]] * 10**-one.price_exponent)
         for one in parameters.instruments
-        if symbol[one.underlying] in START_USD
+        if symbol[one.underlying] in START_USD and (one.kind is InstrumentKind.SPOT or one.is_perpetual)
     }
 
 
@@ -134,7 +134,7 @@ class Shard:
 
 def perps(parameters: Parameters) -> list[Instrument]:
     """What accounts trade."""
-    return [one for one in parameters.instruments if one.kind is not InstrumentKind.SPOT and one.quote == USD]
+    return [one for one in parameters.instruments if one.is_perpetual and one.quote == USD]
 
 
 def shard(model: Model, parameters: Parameters, *, partition: int, accounts: int, fragile: int) -> Shard:

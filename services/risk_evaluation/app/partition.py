@@ -162,6 +162,13 @@ class PartitionRisk:
         )
         invariant(same, "I8", f"partition {self.partition}: the kernel and its oracle differ")
 
+    def settle(self, market: Market) -> bool:
+        """Prepares for marks to come, while nothing else is due; false when there is nothing to prepare."""
+        if self._swept is None or not self._live.is_due:
+            return False
+        self._live.lay(self.prices(market))
+        return True
+
     def next_part(self, market: Market, control: Control) -> Output | None:
         """The next part of everyone, while the worker has nothing to decide; None where frames hold everyone anyway."""
         columns = self.fold.columns

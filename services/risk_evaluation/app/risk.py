@@ -191,11 +191,13 @@ class Risk:
         await self._let_part_out()
 
     async def _let_part_out(self) -> None:
-        """One part of everyone of one partition after each mark, the partitions in turn."""
+        """One part of everyone of one partition after each mark, the partitions in turn; or what one must prepare."""
         if not self._part_due or self._frames or not self._may_judge:
             return
         self._part_due = False
         live = sorted(self.live)
+        if any(self.partitions[one].settle(self.market) for one in live):
+            return
         for partition in [one for one in live if one > self._part_of] + [one for one in live if one <= self._part_of]:
             output = self.partitions[partition].next_part(self.market, self.control)
             if output is not None:

@@ -133,6 +133,7 @@ def lived(way: Way, steps: Sequence[Step], seed: int) -> Seen:
             shard.risk.touch(shard.risk.fold.columns.accounts)
             for output in shard.risk.on_marks(market, control, now_ns=0):
                 rows.update(rows_of(output.frame))
+            shard.risk.settle(market)
         seen.append(rows)
     return seen
 

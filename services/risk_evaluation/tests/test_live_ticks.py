@@ -85,6 +85,8 @@ def assert_right(live: LiveBook, book: Book, found: dict[int, Mark]) -> int:
     fresh = np.flatnonzero(live.is_fresh)
     for name in FIELDS:
         assert np.array_equal(getattr(out, name)[fresh], getattr(margins, name)[fresh]), name
+    if live.is_due:
+        live.lay(book.prices(found))
     return int(fresh.shape[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,7 @@ class LiveBook:
         self._model, self._columns = model, columns
         self._ticks_from = ticks_from
         self._ticking: _Ticking | None = None
+        self._is_worn = False  # whether the intervals are worth laying anew
         self._is_fresh: Mask = np.zeros(0, dtype=np.bool_)
         self._is_member: Mask = np.zeros(0, dtype=np.bool_)
         self._arena = Arena(lines=len(model.lines.bucket))
@@ -77,45 +79,62 @@ class LiveBook:
 
     def standings(self, prices: Prices) -> Standings:
         """The margins; the arrays are written again by the next call."""
-        columns, count = self._columns, len(self._columns.accounts)
+        count = len(self._columns.accounts)
         changed = self._follow(prices, count)
         was_member, which = self._is_member, self._split_now()
         table = kernel_table(self._model, prices)
         self._is_fresh = np.zeros(count, dtype=np.bool_)
-        if count >= self._ticks_from and is_covered(self._model):
-            left = np.flatnonzero(was_member & ~self._is_member[: was_member.shape[0]])
-            self._tick(prices, table, np.union1d(changed, left).astype(np.int32))
-        else:
-            self._ticking = None
+        left = np.flatnonzero(was_member & ~self._is_member[: was_member.shape[0]])
+        if not self._tick(prices, table, np.union1d(changed, left).astype(np.int32)):
             run_alone(self._arena, self._money, table, which.alone, self._out)
             self._is_fresh[:] = True
         if which.members.shape[0]:
-            every = columns.all_orders
+            every = self._columns.all_orders
             orders = order_table(self._model, prices, table, every, self._counting(every), accounts=count)
             run_entities(self._arena, self._money, table, orders, which, self._out)
             self._is_fresh[which.members] = True
         self._beyond_lines(prices)
         return self._out
 
-    def _tick(self, prices: Prices, table: KernelTable, changed: I4) -> None:
-        """Values whose state may have changed, or everyone around a new reference."""
-        ticking, funding = self._ticking, tuple(self._columns.funding)
-        count = self._out.equity.shape[0]
-        if ticking is not None and ticking.reference.model is self._model and ticking.funding == funding:
-            moves = ticking.reference.moves(prices)
-            new = np.arange(ticking.laid, count)
-            if new.shape[0] + ticking.ticks.loose <= LOOSE_MAX * count and not ticking.reference.is_far(moves):
-                skip = self._is_member
-                ticking.ticks.put(self._money, self._out)
-                ticking.ticks.tick(table, moves, dirty=changed[changed < ticking.laid], skip=skip)
-                new = np.ascontiguousarray(new[~skip[new]])
-                run_alone(self._arena, self._money, table, new, self._out)
-                self._is_fresh[ticking.ticks.valued] = self._is_fresh[new] = True
-                return
+    def _tick(self, prices: Prices, table: KernelTable, changed: I4) -> bool:
+        """Values whose state may have changed; false where there are no intervals that hold."""
+        ticking, count = self._ticking, self._out.equity.shape[0]
+        if ticking is None or ticking.reference.model is not self._model or ticking.funding != self._funding:
+            self._ticking = None
+            return False
+        moves, skip = ticking.reference.moves(prices), self._is_member
+        if not all(map(math.isfinite, moves.values())):  # a mark that was missing then: nobody has an interval for it
+            self._ticking = None
+            return False
+        ticking.ticks.put(self._money, self._out)
+        ticking.ticks.tick(table, moves, dirty=changed[changed < ticking.laid], skip=skip)
+        new = np.arange(ticking.laid, count)
+        loose = new.shape[0] + ticking.ticks.loose
+        new = new[~skip[new]]
+        run_alone(self._arena, self._money, table, new, self._out)
+        self._is_fresh[ticking.ticks.valued] = self._is_fresh[new] = True
+        self._is_worn = loose > LOOSE_MAX * count or ticking.reference.is_far(moves)
+        return True
+
+    @property
+    def _funding(self) -> tuple[int, ...]:
+        return tuple(self._columns.funding)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether intervals are lacking, or worth laying anew."""
+        enough = len(self._columns.accounts) >= self._ticks_from and is_covered(self._model)
+        return enough and (self._ticking is None or self._is_worn)
+
+    def lay(self, prices: Prices) -> None:
+        """Lays intervals anew around these prices: half a microsecond an account, for when nothing else is due."""
+        self._ticking = None
+        self.standings(prices)
+        table = kernel_table(self._model, prices)
         start = reference(self._model, prices, table)
-        ticks = Ticks(self._arena, self._money, table, start.slopes, self._out, window=WINDOW, widest=start.table)
-        self._ticking = _Ticking(ticks, start, funding, count)
-        self._is_fresh[:] = True
+        ticks = Ticks(self._arena, self._money, start.table, start.slopes, self._out, window=WINDOW, is_valued=True)
+        self._ticking = _Ticking(ticks, start, self._funding, self._out.equity.shape[0])
+        self._is_worn = False
 
     def _beyond_lines(self, prices: Prices) -> None:
         """Entities with options or dated futures: the kernel sums lines, the oracle knows their add-ons too."""
@@ -125,6 +144,7 @@ class LiveBook:
             for name in ("equity", "initial_margin", "maintenance_margin", "equity_for_new_risk", "state"):
                 getattr(self._out, name)[rows] = getattr(margins, name)
             self._out.worst_scenario[rows] = margins.worst_scenario
+            self._is_fresh[rows] = True
 
     def _counting(self, orders: OrderColumns) -> I8:
         """Signed lots of each order as far as it counts: one that may only reduce, up to the position."""

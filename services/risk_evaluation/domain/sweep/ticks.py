@@ -65,19 +65,19 @@ class Ticks:
         out: Standings,
         *,
         window: float,
-        widest: KernelTable | None = None,
+        is_valued: bool = False,
     ) -> None:
         self._arena, self._money, self._out, self._window = arena, money, out, window
         self._now = 0  # ticks so far
-        self.renew(table, slopes, widest=widest)
+        self.renew(table, slopes, is_valued=is_valued)
 
-    def renew(self, table: KernelTable, slopes: Slopes, *, widest: KernelTable | None = None) -> Tick:
+    def renew(self, table: KernelTable, slopes: Slopes, *, is_valued: bool = False) -> Tick:
         """Values everyone and lays all intervals anew around a new reference.
 
         Args:
-            widest: the table with costs of exit as high as they may become before the next reference.
+            is_valued: everyone is valued at these prices already; costs of exit in `table` may be higher than now.
         """
-        self._table, self._slopes = widest or table, slopes
+        self._table, self._slopes = table, slopes
         accounts = self._out.equity.shape[0]
         self._everyone: I8 = np.arange(accounts)
         self._room = np.zeros(accounts, dtype=np.float32)
@@ -87,7 +87,7 @@ class Ticks:
         self._held = np.zeros(accounts, dtype=np.uint64)
         self._stale = 0  # accounts at the head of `_found` that every tick values
         self.valued: I8 | I4 = self._everyone
-        changed = run_alone(self._arena, self._money, table, self._everyone, self._out)
+        changed = 0 if is_valued else run_alone(self._arena, self._money, table, self._everyone, self._out)
         self._lay()
         return Tick(accounts, True, changed)
 
