@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, system_kind
-from services.collateral_management.domain import capital, money, movements, moving, quotas
+from services.collateral_management.domain import capital, guards, money, movements, moving, quotas
 from services.collateral_management.domain.draft import Draft, Refused
 
 Arrived = movement_pb2.Movement
@@ -72,4 +72,5 @@ ARRIVALS: Mapping[int, Callable[[Draft, Arrived], None]] = {
     words.MOVEMENT_KIND_CAPITAL_ASK: capital.answer,
     words.MOVEMENT_KIND_CAPITAL_GRANT: capital.take_grant,
     words.MOVEMENT_KIND_LOSS_NOTICE: _loss_notice,
+    words.MOVEMENT_KIND_GATE_NOTICE: guards.take_notice,
 }

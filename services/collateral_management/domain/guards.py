@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ballast.events.v1 import commands_pb2, custody_pb2, journal_pb2
+from ballast.events.v1 import commands_pb2, custody_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import custody_pb2 as custody_words
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount
 from libs.common.units import PPM, SECOND_NS, mul_div_down
-from services.collateral_management.domain import money
+from services.collateral_management.domain import money, movements
 from services.collateral_management.domain.custody import copied
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.state import CASH, RESERVED
@@ -40,7 +40,9 @@ def set_gate(draft: Draft, body: custody_pb2.SetGate, sender: commands_pb2.Princ
     if body.cause not in allowed or not (is_person or body.closed):
         return Refused(words.REFUSAL_NOT_AUTHORISED, f"{sender.id} may not move the gate for cause {body.cause}")
     now_ns = draft.context.now_ns
-    moved = custody_pb2.Gate(cause=body.cause, reason=body.reason, at_ns=now_ns)
+    moved = custody_pb2.Gate(
+        cause=body.cause, reason=body.reason, at_ns=now_ns, told_until_ns=draft.custody.gate.told_until_ns
+    )
     if body.closed and body.for_ns:
         moved.closed = draft.custody.gate.closed
         moved.until_ns = max(draft.custody.gate.until_ns, now_ns + body.for_ns)
@@ -63,13 +65,37 @@ def close_gate(draft: Draft, cause: custody_words.GateCause, reason: str) -> Non
         draft.custody.gate.until_ns <= now_ns and not draft.custody.gate.closed
     ):  # told once, not at each account of one crash
         draft.alert("gate_closed", account=0, detail=reason)
-    closed = draft.custody.gate.closed
-    draft.custody.put_gate(custody_pb2.Gate(closed=closed, until_ns=until_ns, cause=cause, reason=reason, at_ns=now_ns))
+    closed, told_ns = draft.custody.gate.closed, draft.custody.gate.told_until_ns
+    moved = custody_pb2.Gate(
+        closed=closed, until_ns=until_ns, cause=cause, reason=reason, at_ns=now_ns, told_until_ns=told_ns
+    )
+    draft.custody.put_gate(moved)
+
+
+def _tell_others(draft: Draft) -> None:
+    """Closes the gates of other partitions too; told anew when half of the time has gone by, not at each account."""
+    gate, rules = draft.custody.gate, draft.context.parameters.guards
+    if mul_div_down(gate.until_ns - gate.told_until_ns, 2, 1) <= rules.gate_after_negative_ns:
+        return
+    told = copied(gate)
+    told.told_until_ns = gate.until_ns
+    draft.custody.put_gate(told)
+    for other in range(draft.context.parameters.partitions):
+        if other != draft.state.partition:
+            kind = words.MOVEMENT_KIND_GATE_NOTICE
+            movements.send(draft, movement_pb2.Movement(to_partition=other, kind=kind))
+
+
+def take_notice(draft: Draft, one: movement_pb2.Movement) -> None:
+    """Closes the gate because an account of another partition was below zero."""
+    reason = f"an account of partition {one.from_partition} was below zero"
+    close_gate(draft, custody_words.GATE_CAUSE_NEGATIVE_ACCOUNT, reason)
 
 
 def close_after_loss(draft: Draft, account: int) -> None:
     """Closes the gate after an account was below zero, or others had to pay for it."""
     close_gate(draft, custody_words.GATE_CAUSE_NEGATIVE_ACCOUNT, f"account {account} was below zero")
+    _tell_others(draft)
 
 
 def note_outage(draft: Draft) -> None:

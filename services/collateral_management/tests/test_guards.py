@@ -19,6 +19,7 @@ from services.collateral_management.app.outages import Outages
 from services.collateral_management.domain.state import RESERVED
 from services.collateral_management.tests.ladders import climb
 from services.collateral_management.tests.story import BTC_SPOT, BUY, DOLLAR, PARAMETERS, SELL, USD, Story, alerts
+from services.collateral_management.tests.town import Town
 
 HOUR, DAY = 3_600, 86_400
 
@@ -233,6 +234,26 @@ def test_a_crash_with_many_accounts_below_zero_is_told_once_and_moves_the_end(st
     open_below_zero(story, -1)
     assert alerts(story.outcomes[-1]) == []
     assert story.state.custody.gate.until_ns == first + 5 * SECOND_NS
+
+
+def test_an_account_below_zero_closes_the_gates_of_all_partitions_once() -> None:
+    town = Town(3)
+    account = town[2].account(usd=1_000)
+    open_below_zero(town[0], -1)
+    open_below_zero(town[0], -1)
+    assert len(town.pending()) == 2  # one for each other partition, not for each account
+    town.relay()
+    assert reserve(town[2], account, 1).refusal == words.REFUSAL_GATE_CLOSED
+    assert not any(story.state.movements for story in town.stories)  # nobody tells it on
+    half_ns = PARAMETERS.guards.gate_after_negative_ns // 2
+    town[0].now_ns += half_ns
+    open_below_zero(town[0], -1)
+    assert not town.pending()
+    town[0].now_ns += 1
+    open_below_zero(town[0], -1)
+    assert len(town.pending()) == 2
+    for story in town.stories:
+        story.verify()
 
 
 def test_capital_that_pays_for_an_account_closes_the_gate() -> None:
