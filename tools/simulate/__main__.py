@@ -136,8 +136,11 @@ def _measures(total: Total, *, seconds: float, jobs: int) -> list[Measure]:
         *(Measure(name.replace(" ", "_"), counts[name], "count") for name in named),
         Measure("episodes", counts["open_episode"], "count"),
         Measure("waterfalls", counts["resolve_shortfall"], "count"),
+        Measure("arrivals_from_other_partitions", counts["arrive"], "count"),
+        Measure("entities_moved", counts["move_entity"], "count"),
+        Measure("quotas_moved", counts["move_quota"], "count"),
         Measure("noise_records", counts["noise"], "count"),
-        Measure("pools_short_by_transit", counts["pools short by transit"], "count"),
+        Measure("ticks_topped_up_by_the_house", counts["ticks topped up"], "count"),
     ]
 
 

@@ -314,6 +314,7 @@ class Checker:
             check.finish(dict(enumerate(self.books)))
         self._tell()
         for asset, (units, times) in self._topped_up.items():
+            self.counts["ticks topped up"] += times
             if (units - times) * INDEX_ONE > self._transit.allowed_15[asset]:
                 self.found("I2", f"the house pays {units} into pool {asset}, shares in transit explain less")
         traded: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
