@@ -66,7 +66,8 @@ class LiveBook:
         self._money: F8 = np.zeros(0)
         self._out = Standings.of(0)
         self._was_ordered: U1 = np.zeros(0, dtype=np.uint8)
-        self._split = split(np.zeros(0, dtype=np.int64), self._was_ordered)
+        self._split = self._shared = split(np.zeros(0, dtype=np.int64), self._was_ordered)
+        self._is_shared: Mask = np.zeros(0, dtype=np.bool_)  # who is not alone in its entity
 
     def under(self, model: Model) -> None:
         """Sweeps by another model of the same columns from now on."""
@@ -156,14 +157,24 @@ class LiveBook:
         return lots
 
     def _split_now(self) -> Split:
-        """The split, made anew only where accounts came or orders came and went."""
-        columns = self._columns
-        is_ordered = columns.is_ordered
+        """The split; made anew where accounts came, else only what orders came and went for."""
+        is_ordered = self._columns.is_ordered
+        count = is_ordered.shape[0]
+        if count != self._is_shared.shape[0]:
+            self._shared = split(self._columns.entities, np.zeros(count, dtype=np.uint8))
+            self._is_shared = np.zeros(count, dtype=np.bool_)
+            self._is_shared[self._shared.members] = True
         if not np.array_equal(is_ordered, self._was_ordered):
             self._was_ordered = is_ordered.copy()
-            self._split = split(columns.entities, self._was_ordered)
-            self._is_member = np.zeros(is_ordered.shape[0], dtype=np.bool_)
-            self._is_member[self._split.members] = True
+            single = np.flatnonzero(self._was_ordered & ~self._is_shared)
+            start = self._shared.members_start
+            ends = start[-1] + np.arange(1, single.shape[0] + 1)
+            self._is_member = self._is_shared | (self._was_ordered > 0)
+            self._split = Split(
+                np.flatnonzero(~self._is_member),
+                np.concatenate([start, ends]),
+                np.concatenate([self._shared.members, single]),
+            )
         return self._split
 
     def _follow(self, prices: Prices, count: int) -> I8:
