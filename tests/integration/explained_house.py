@@ -23,6 +23,7 @@ from ballast.types.v1 import market_pb2 as market_words
 from libs.common.chain import ChainWriter
 from libs.common.codec import Publisher, headers
 from libs.common.topics import LIQUIDITY, MARGIN, MARKS, Topic
+from libs.common.units import YEAR_NS
 from tools.lifeline import lifeline
 from tools.reconcile.reader import decoded, records
 
@@ -30,6 +31,7 @@ SECONDS_MAX = 30.0
 START_NS, SECOND_NS = 1_513_900_000_000_000_000, 1_000_000_000
 PARTITIONS = 4
 FULL_EVERY_FRAMES = 20
+EXPIRY_NS = 1_519_372_800 * SECOND_NS  # of options in config/, 2018-02-23 08:00 UTC
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -125,6 +127,7 @@ class Marks:
             index_price=prices.values(), confidence=[0] * len(prices),
             slow_price=[price - 1_000 for price in prices.values()],
             validity=bytes([market_words.VALIDITY_CLASS_VALID] * len(prices)),
+            surfaces=[_surface(btc, self._run_time_ns)],
         )  # fmt: skip
         return await self._append(body)
 
@@ -144,6 +147,18 @@ class Marks:
         while True:
             await asyncio.sleep(0.25)
             await self._append(market_pb2.MarksBody())
+
+
+def _surface(btc: int, made_at_ns: int) -> market_words.VolatilitySurface:
+    """BTC's, around 120 % a year at the options' first expiry, with a skew."""
+    years = (EXPIRY_NS - made_at_ns) / YEAR_NS
+    level = 1.44 * years
+    smile = market_words.Smile(
+        expiry_ns=EXPIRY_NS, forward_price=btc + btc // 500, a=0.7 * level, b=0.6 * level, rho=-0.3, m=0.01, sigma=0.5
+    )
+    return market_words.VolatilitySurface(
+        underlying=2, made_at_ns=made_at_ns, validity=market_words.VALIDITY_CLASS_VALID, smiles=[smile]
+    )
 
 
 @asynccontextmanager

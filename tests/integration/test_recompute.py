@@ -34,7 +34,7 @@ from tests.integration.ledger_house import Stream
 from tools.cli.__main__ import main
 from tools.reconcile.reader import decoded, records
 
-USD, BTC, BTC_PERP = 1, 2, 11
+USD, BTC, BTC_PERP, BTC_CALL = 1, 2, 11, 103
 DOLLAR, COIN = 1_000_000, 100_000_000
 HOME = 1
 ACCOUNT = account_id(partition=HOME, entity=1, sub=0)
@@ -66,7 +66,7 @@ def _sets(repository: Path, directory: Path) -> list[Path]:
     return found
 
 
-async def _deposits_and_an_order(bootstrap: str) -> None:
+async def _deposits_and_orders(bootstrap: str) -> None:
     async with Stream(bootstrap, owner="alice").open() as stream:
         await stream.batch(HOME, 1)
         for asset, units in ((USD, 40_000 * DOLLAR), (BTC, 2 * COIN)):
@@ -79,9 +79,14 @@ async def _deposits_and_an_order(bootstrap: str) -> None:
             account=ACCOUNT, instrument=BTC_PERP, venue=1, side=market_words.SIDE_BUY, lots=100, limit_price=1_500_000,
             time_in_force=market_words.TIME_IN_FORCE_GTC,
         )  # fmt: skip
-        placed = commands_pb2.Command(place_order=order)
-        placed.principal.id, placed.principal.role = "alice", words.ROLE_CLIENT
-        await stream.one(HOME, placed)
+        written = commands_pb2.PlaceOrder(
+            account=ACCOUNT, instrument=BTC_CALL, venue=1, side=market_words.SIDE_SELL, lots=50, limit_price=200_000,
+            time_in_force=market_words.TIME_IN_FORCE_GTC,
+        )  # fmt: skip
+        for each in (order, written):
+            placed = commands_pb2.Command(place_order=each)
+            placed.principal.id, placed.principal.role = "alice", words.ROLE_CLIENT
+            await stream.one(HOME, placed)
 
 
 async def _run(*arguments: str) -> int:
@@ -126,7 +131,7 @@ async def _one_set(
     settings = {"BALLAST_SHADOW_CONFIG_DIRECTORY": str(shadow), "BALLAST_SHADOW_EVERY_FRAMES": "1"} if is_last else {}
     async with house(bootstrap, config=config, log=directory, risk_settings=settings) as (_, risk):
         if number == 0:
-            await _deposits_and_an_order(bootstrap)
+            await _deposits_and_orders(bootstrap)
         if is_last:  # the marks log that is kept begins here
             await marks.claim_again()
             await marks.put(14_000, snapshot=True)

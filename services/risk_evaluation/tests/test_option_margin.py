@@ -248,7 +248,8 @@ def test_more_collateral_never_lowers_what_is_left(given_: Given, at: Market, as
         assert now >= was - drift
 
 
-@given(given_=books, at=at_markets, option=st.sampled_from(OPTIONS), more=st.integers(1, 20))
+# One that settles in a third coin that moves may lose its value and, in that coin's own bucket, a share of it once more.
+@given(given_=books, at=at_markets, option=st.sampled_from(OPTIONS[:-1]), more=st.integers(1, 20))
 @settings(max_examples=40, deadline=None)
 def test_an_option_given_for_nothing_never_lowers_the_scan_by_more_than_it_is_worth(
     given_: Given, at: Market, option: int, more: int
