@@ -13,7 +13,6 @@ from pathlib import Path
 
 from tools.broker import BrokerFault, ToolMissing
 from tools.broker.process import Broker
-from tools.chaos.arena import Stuck
 from tools.chaos.plan import FAILPOINTS, FULL, SHORT, Attack, Doses, scaled
 from tools.chaos.run import Ran, play
 from tools.report import Measure, Run
@@ -36,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shutil.rmtree(_DIRECTORY, ignore_errors=True)
     try:
         with Broker(_DIRECTORY / "broker") as broker:
-            ran, stuck = _played(broker, doses, seed)
+            ran = asyncio.run(play(broker, doses=doses, seed=seed, directory=_DIRECTORY, config=_CONFIG, say=True))
     except (BrokerFault, ToolMissing) as error:
         print(f"{TARGET}: {error}", file=sys.stderr)
         return 2
-    wrong = [*ran.proof.wrong, *(f"edge: {case}" for case in ran.edges if "NOT" in case), *([stuck] if stuck else [])]
+    wrong = [*ran.proof.wrong, *(f"edge: {case}" for case in ran.edges if "NOT" in case)]
     measures = measured(ran, doses)
     for one in measures:
         goal = "" if one.goal is None else f"  goal {one.goal}{'' if one.met else ', MISSED'}"
@@ -51,13 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = run.finish(ok=not wrong, measures=measures, details=details).write()
     print(f"{'proved' if not wrong else 'BROKEN'}, seed {seed}; report: {path}")
     return 1 if wrong else 0
-
-
-def _played(broker: Broker, doses: Doses, seed: int) -> tuple[Ran, str]:
-    try:
-        return asyncio.run(play(broker, doses=doses, seed=seed, directory=_DIRECTORY, config=_CONFIG, say=True)), ""
-    except Stuck as stuck:
-        return Ran(seed), f"stuck: {stuck}"
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

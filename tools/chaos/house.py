@@ -73,10 +73,12 @@ class House:
                 bootstrap=self._bootstrap, topic=MARKS, partition=0, owner=secrets.token_bytes(16), input_topic_id=b"",
                 client_id="chaos-marks", on_accepted=None,
             )  # fmt: skip
-            with suppress(*_AWAY):
-                await self._beat_with(writer)
-            with suppress(*_AWAY):
-                await writer.close()
+            try:
+                with suppress(*_AWAY):
+                    await self._beat_with(writer)
+            finally:
+                with suppress(*_AWAY):
+                    await writer.close()
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _beat_with(self, writer: ChainWriter) -> None:
@@ -141,14 +143,16 @@ class House:
                 bootstrap=self._bootstrap, client_id="chaos-risk", principal_id="risk_evaluation",
                 session=secrets.token_bytes(16),
             )  # fmt: skip
-            with suppress(*_AWAY):
-                await sender.start()
-                while True:
-                    await self._judge_due(sender)
-                    await asyncio.sleep(0.02)
-            with suppress(*_AWAY):
-                async with asyncio.timeout(2.0):
-                    await sender.stop()
+            try:
+                with suppress(*_AWAY):
+                    await sender.start()
+                    while True:
+                        await self._judge_due(sender)
+                        await asyncio.sleep(0.02)
+            finally:
+                with suppress(*_AWAY):
+                    async with asyncio.timeout(2.0):
+                        await sender.stop()
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _judge_due(self, sender: CommandSender) -> None:

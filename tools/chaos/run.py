@@ -105,7 +105,7 @@ def prepare(directory: Path, config: Path, doses: Doses) -> tuple[LoadedParamete
 
 
 async def play(broker: Broker, *, doses: Doses, seed: int, directory: Path, config: Path, say: bool) -> Ran:
-    """The outcome of a run. Raises Stuck when the house does not go on."""
+    """The outcome of a run; a house that does not go on is among what is wrong."""
     loaded, home, key = prepare(directory, config, doses)
     await create_topics(broker.bootstrap, home_partitions=loaded.parameters.partitions)
     outcome, flow, dice = Ran(seed), Flow(), Random(seed)
@@ -124,6 +124,7 @@ async def play(broker: Broker, *, doses: Doses, seed: int, directory: Path, conf
     )  # fmt: skip
     start_ns = loaded.parameters.genesis_ns + 60 * SECOND_NS  # no interest is due in the first hour
     keeping: asyncio.Task[None] | None = None
+    traders: list[Trader] = []
     try:
         async with (
             House(broker.bootstrap, partitions=loaded.parameters.partitions, start_ns=start_ns).running() as house,
@@ -131,7 +132,7 @@ async def play(broker: Broker, *, doses: Doses, seed: int, directory: Path, conf
         ):
             await arena.start()
             keeping = asyncio.create_task(arena.keep())
-            traders = [
+            traders += [
                 Trader(
                     channel, name, dice=Random(dice.getrandbits(64)), allowed=flow.take, on_told=flow.answered,
                     now_ns=lambda: house.now_ns, partitions=loaded.parameters.partitions,
@@ -143,6 +144,8 @@ async def play(broker: Broker, *, doses: Doses, seed: int, directory: Path, conf
             flow.waits_for = lambda: "; ".join(trader.waits_for() for trader in traders)
             await _under_attack(_Scene(arena, flow, house, traders, doses, outcome, dice, say))
             await _prove(broker.bootstrap, loaded, arena, traders, house, outcome)
+    except Stuck as stuck:
+        outcome.proof.check(False, f"stuck {stuck}")
     finally:
         if keeping is not None:
             keeping.cancel()
