@@ -8,6 +8,7 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 
 from ballast.events.v1 import custody_pb2, journal_pb2
+from libs.common.units import PPM, mul_div_up
 
 Item = tuple[tuple[int, ...], tuple[int, ...] | None]
 
@@ -82,6 +83,11 @@ class CustodyBook:
                 impairment.CopyFrom(effect.impairment)
                 self.impairments[impairment.venue] = impairment
 
+    def placed(self, account: int, asset: int) -> list[custody_pb2.Placement]:
+        """Where an account's units of an asset sit beside the vault, by venue."""
+        places = self.places.get(account, {})
+        return [one for (each, _), one in sorted(places.items()) if each == asset]
+
     def _placement(self, one: custody_pb2.Placement) -> None:
         places = self.places.setdefault(one.account, {})
         if one.units or one.impaired_units or one.lost_units:
@@ -91,3 +97,13 @@ class CustodyBook:
         places.pop((one.asset, one.venue), None)
         if not places:
             del self.places[one.account]
+
+
+def must_stay(custody: CustodyBook, account: int, asset: int) -> int:
+    """Units of an account that may not leave while venues they sat at are impaired, rounded up."""
+    stay = 0
+    for one in custody.placed(account, asset):
+        impairment = custody.impairments.get(one.venue)
+        if impairment is not None:
+            stay += mul_div_up(one.impaired_units - one.lost_units, impairment.haircut_ppm, PPM)
+    return stay

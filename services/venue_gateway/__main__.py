@@ -81,15 +81,17 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
         context.spawn(reader.follow(partition), f"journal-{partition}")
     context.spawn(books.publish(liquidity), "books")
     context.spawn(clock.follow(), "marks")
-    server = rpc.server(receive_bytes_max=rpc.STREAM_BYTES_MAX)
     edge = ClientService(
         clients=clients, directory=directory, view=view, tail=reader, ready=lambda: context.health.ready
     )
+    await _open(context, edge, VenueService(venues=venues, commands=commands, traces=traces))
+
+
+async def _open(context: ServiceContext[GatewaySettings], edge: ClientService, venues: VenueService) -> None:
+    settings, server = context.settings, rpc.server(receive_bytes_max=rpc.STREAM_BYTES_MAX)
     client_pb2_grpc.add_ClientServiceServicer_to_server(edge, server)
     custody_pb2_grpc.add_CustodyServiceServicer_to_server(CustodyService(edge), server)
-    venue_pb2_grpc.add_VenueServiceServicer_to_server(
-        VenueService(venues=venues, commands=commands, traces=traces), server
-    )
+    venue_pb2_grpc.add_VenueServiceServicer_to_server(venues, server)
     port = rpc.bind(server, host=settings.grpc_host, port=settings.grpc_port)
     context.on_stop(partial(server.stop, SERVER_GRACE_SECONDS), "grpc")
     await server.start()

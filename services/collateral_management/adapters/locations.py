@@ -19,7 +19,7 @@ def of_account(book: PartitionBook, account: int) -> Iterator[api.LocatedUnits]:
     lines, places = book.lines_of(account), book.custody.places.get(account, {})
     assets = {asset for asset, kind in lines if kind in (_CASH, _RESERVED)} | {asset for asset, _ in places}
     for asset in sorted(assets):
-        placed = [one for (each, _), one in sorted(places.items()) if each == asset]
+        placed = book.custody.placed(account, asset)
         held = lines.get((asset, _CASH), 0) + lines.get((asset, _RESERVED), 0)
         yield _located(book, asset, VAULT, held - sum(one.units for one in placed))
         for one in placed:

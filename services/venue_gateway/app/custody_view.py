@@ -7,9 +7,10 @@ from ballast.events.v1 import custody_pb2
 from ballast.types.v1 import custody_pb2 as custody_words
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
+from libs.common.custody import must_stay
 from libs.common.ids import partition_of
 from libs.common.parameters import Asset
-from libs.common.units import INDEX_ONE, PPM, from_units, mul_div_down, mul_div_up
+from libs.common.units import INDEX_ONE, from_units, mul_div_down
 from services.venue_gateway.app.ledger_view import LedgerView
 from services.venue_gateway.domain.directory import Directory
 
@@ -45,7 +46,7 @@ def _of_asset(book: PartitionBook, directory: Directory, account: int, asset: As
 
     lines, id_ = book.lines_of(account), int(asset.id)
     held = lines.get((id_, _CASH), 0) + lines.get((id_, _RESERVED), 0)
-    placed = [one for (each, _), one in sorted(book.custody.places.get(account, {}).items()) if each == id_]
+    placed = book.custody.placed(account, id_)
     places = [api.CustodyPlace(place=VAULT, amount=shown(held - sum(one.units for one in placed)))]
     for one in placed:
         venue = directory.venue_by_id.get(one.venue)
@@ -64,14 +65,5 @@ def _of_asset(book: PartitionBook, directory: Directory, account: int, asset: As
         recalled=shown(terms.recall_units) if terms.recall_units else "",
         document_hash=terms.document_hash,
         consented_at_ns=terms.consented_at_ns,
-        must_stay=shown(_must_stay(book, placed)),
+        must_stay=shown(must_stay(book.custody, account, id_)),
     )
-
-
-def _must_stay(book: PartitionBook, placed: list[custody_pb2.Placement]) -> int:
-    stay = 0
-    for one in placed:
-        impairment = book.custody.impairments.get(one.venue)
-        if impairment is not None:
-            stay += mul_div_up(one.impaired_units - one.lost_units, impairment.haircut_ppm, PPM)
-    return stay
