@@ -28,6 +28,8 @@ COPY libs /build/libs
 COPY services/__init__.py /build/services/
 COPY services/${SERVICE} /build/services/${SERVICE}
 COPY data /build/data
+# Shapes of kernels only: parameters are mounted.
+COPY config /build/config
 COPY tools/images/assemble.sh tools/images/start.sh tools/images/
 RUN sh tools/images/assemble.sh "${SERVICE}"
 

@@ -1,10 +1,11 @@
-"""Plays the ledger's checkpoints of one partition: a set of the first epoch with every account, then its head."""
+"""Plays the ledger's checkpoints of one partition: every account and a head, then what changed and a head."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
 
@@ -15,11 +16,19 @@ from libs.common.chain import AcceptedFrame, ChainHead
 from libs.common.chain.kafka import new_producer
 from libs.common.ids import system_kind
 from libs.common.topics import ACCOUNTS
-from services.collateral_management.adapters.checkpoint_codec import Name, seal
+from services.collateral_management.adapters.checkpoint_codec import Name, key_of, seal
 from services.collateral_management.app.restore import head_item
 
 EPOCH = 1
 Item = tuple[bytes, checkpoint_pb2.CheckpointItem]
+
+
+@dataclass(slots=True)
+class Changed:
+    """What changed since the last checkpoint: accounts, and other items by name, None for what is gone."""
+
+    accounts: set[int] = field(default_factory=set)
+    effects: dict[bytes, Effect | None] = field(default_factory=dict)
 
 
 class Checkpoint:
@@ -67,13 +76,33 @@ class Checkpoint:
         registers = checkpoint_pb2.Registers()
         await self._write([(b"H", head_item(head, fingerprint=fingerprint, items=self._items, registers=registers))])
 
-    async def _write(self, items: Sequence[Item]) -> None:
+    async def follow(self, shard: Shard, changed: Changed, last: AcceptedFrame, *, fingerprint: bytes) -> None:
+        """What changed up to this frame, then a head: items are as of the frame."""
+        self._sequence = last.sequence
+        lines: defaultdict[int, dict[Key, Value]] = defaultdict(dict)
+        for account in changed.accounts | {one for one, _, _ in shard.balances if system_kind(one) is not None}:
+            for asset, kind in shard.lines_of(account):
+                line = account, asset, kind
+                lines[account][asset, kind] = shard.balances[line], shard.versions[line]
+        items: list[tuple[bytes, checkpoint_pb2.CheckpointItem | None]] = [
+            _account(account, found, shard.attributes.get(account, b"")) for account, found in lines.items()
+        ]
+        for name, effect in changed.effects.items():
+            item = checkpoint_pb2.EffectItem(effect=effect) if effect is not None else None
+            items.append((name, None if item is None else checkpoint_pb2.CheckpointItem(effect=item)))
+        await self._write(items)
+        head = ChainHead.of(last, input_topic_id=b"")
+        registers = checkpoint_pb2.Registers()
+        await self._write([(b"H", head_item(head, fingerprint=fingerprint, items=0, registers=registers))])
+
+    async def _write(self, items: Sequence[tuple[bytes, checkpoint_pb2.CheckpointItem | None]]) -> None:
         if self._producer is None:
             raise RuntimeError("expected a checkpoint that was started")
         self._items += len(items)
         sent: list[asyncio.Future[object]] = []
         for name, item in items:
-            key, value = seal(item, Name(self._partition, EPOCH, name), version=self._sequence)
+            whole = Name(self._partition, EPOCH, name)
+            key, value = (key_of(whole), None) if item is None else seal(item, whole, version=self._sequence)
             sent.append(await self._producer.send(ACCOUNTS.name, value, key=key, partition=self._partition))
         await asyncio.gather(*sent)
 

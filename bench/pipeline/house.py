@@ -30,6 +30,7 @@ from libs.common.topics import COMMANDS
 from services.risk_evaluation.domain.model import build_model
 
 FRAME_SECONDS = 0.020
+CHECKPOINT_TURNS = 100  # of one partition after the other: each every eight seconds
 ORDER_SHARE = 0.15  # orders placed, of all commands; each is also judged and filled
 KEPT = 65_536
 
@@ -154,10 +155,13 @@ async def play(bootstrap: str, *, accounts: int, commands: int, fragile: int) ->
     consumer.assign([TopicPartition(COMMANDS.name, partition) for partition in range(partitions)])
     await consumer.seek_to_beginning()
     answering, closed = asyncio.create_task(answer(consumer, ledgers)), asyncio.create_task(until_closed())
-    due, done = perf_counter(), 0
+    due, done, turn = perf_counter(), 0, 0
     while not closed.done() and not answering.done():
         for ledger in ledgers:
             done += await ledger.frame()
+        turn += 1
+        if turn % CHECKPOINT_TURNS == 0:
+            await journals[turn // CHECKPOINT_TURNS % partitions].checkpoint()
         due = max(due + FRAME_SECONDS, perf_counter() - 1.0)
         await asyncio.sleep(max(0.0, due - perf_counter()))
     answering.cancel()

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 
 from ballast.events.v1 import journal_pb2
-from bench.pipeline.checkpoint import Checkpoint
+from bench.pipeline.checkpoint import Changed, Checkpoint
 from bench.pipeline.town import Effect, Shard
-from libs.common.book import Fingerprint
+from libs.common.book import LIVE_ORDER_STATES, Fingerprint
 from libs.common.chain import AcceptedFrame, ChainWriter
 from libs.common.codec import headers
 from libs.common.ids import system_kind
@@ -33,6 +33,7 @@ class Journal:
         self.bytes = 0
         self._keeps = keeps
         self._last: asyncio.Future[AcceptedFrame] | None = None
+        self._changed = Changed()
         self._checkpoint = Checkpoint(bootstrap, shard.partition)
         self._whole = Fingerprint()
         self._rest = 0  # of what is not remembered
@@ -58,22 +59,18 @@ class Journal:
         await self._checkpoint.stop()
 
     async def open_everyone(self) -> None:
-        """The openings of all accounts."""
+        """The openings of all accounts, and a checkpoint of them."""
         for effects in self.shard.openings(OPENED_AT_ONCE):
-            kept = self._whole
+            await self._checkpoint.accounts(effects)
+            kept = self._whole if self._keeps else Fingerprint()
+            for effect in effects:
+                account = effect.posting.account
+                (self._whole if account and system_kind(account) is not None else kept).apply(effect)
             if not self._keeps:
-                kept = Fingerprint()
-                await self._checkpoint.accounts(effects)
-                for effect in effects:
-                    account = effect.posting.account
-                    (self._whole if account and system_kind(account) is not None else kept).apply(effect)
                 self._rest = (self._rest + int.from_bytes(kept.digest, "big")) & _MASK
                 self.shard.forget()
-            else:
-                for effect in effects:
-                    kept.apply(effect)
             await self._append([journal_pb2.Outcome(command="open_account", effects=effects)])
-        if not self._keeps and self._last is not None:
+        if self._last is not None:
             await self._checkpoint.finish(self.shard, await self._last, fingerprint=self._digest())
 
     async def append(self, outcomes: Sequence[journal_pb2.Outcome]) -> None:
@@ -81,7 +78,27 @@ class Journal:
         for outcome in outcomes:
             for effect in outcome.effects:
                 self._whole.apply(effect)
+                self._note(effect)
         await self._append(outcomes)
+
+    async def checkpoint(self) -> None:
+        """A checkpoint of what changed since the last one; nothing may be appended meanwhile."""
+        if self._last is not None:
+            changed, self._changed = self._changed, Changed()
+            await self._checkpoint.follow(self.shard, changed, await self._last, fingerprint=self._digest())
+
+    def _note(self, effect: Effect) -> None:
+        which = effect.WhichOneof("effect")
+        if which == "posting":
+            self._changed.accounts.add(effect.posting.account)
+        elif which == "account":
+            self.shard.attributes[effect.account.account] = effect.account.SerializeToString(deterministic=True)
+            self._changed.accounts.add(effect.account.account)
+        elif which == "order":
+            is_live = effect.order.state in LIVE_ORDER_STATES
+            self._changed.effects[b"E3|%d" % effect.order.order] = effect if is_live else None
+        elif which == "episode":
+            self._changed.effects[b"E5|%d" % effect.episode.episode] = effect
 
     def _digest(self) -> bytes:
         return ((int.from_bytes(self._whole.digest, "big") + self._rest) & _MASK).to_bytes(16, "big")

@@ -76,6 +76,7 @@ class Shard:
     lots: I8
     parameters: Parameters
     marks: Mapping[int, int]
+    attributes: dict[int, bytes] = field(default_factory=dict)
     balances: Lines = field(default_factory=dict)
     versions: Lines = field(default_factory=dict)
 
@@ -107,6 +108,7 @@ class Shard:
         """Everything that an account opens with."""
         account = self.accounts[number]
         attributes = journal_pb2.Account(account=account, entity=entity_of(account), owner=f"client-{number % 1000}")
+        self.attributes[account] = attributes.SerializeToString(deterministic=True)
         effects = [Effect(account=attributes)]
         effects += self.moved(account, SystemAccount.CUSTODY, 0, USD, CASH, int(self.cash[number]))
         for asset, units in zip(self.parameters.assets[1:], self.coins[number], strict=False):
@@ -117,8 +119,15 @@ class Shard:
                 effects += self.traded(account, one, int(lots), self.marks[one.id])
         return effects
 
+    def lines_of(self, account: int) -> list[tuple[int, ledger_pb2.LineKind]]:
+        """(asset or instrument, kind) of the account's lines."""
+        assets = [(one.id, CASH) for one in self.parameters.assets]
+        margined = [(one.id, kind) for one in perps(self.parameters) for kind in (LOTS, VARIATION)]
+        return [each for each in (*assets, *margined) if (account, *each) in self.balances]
+
     def forget(self) -> None:
         """Keeps the house's own lines only."""
+        self.attributes.clear()
         for kept in (self.balances, self.versions):
             for line in [line for line in kept if system_kind(line[0]) is None]:
                 del kept[line]

@@ -21,4 +21,13 @@ chmod 755 /ballast/bin/start
 # bytecode of what was imported. The root is read-only where it runs: nothing is compiled there for a second start.
 cd "$app"
 env PYTHONPATH="$app:$app/gen" NUMBA_CACHE_DIR=/ballast/numba /ballast/bin/python -c "import services.$service.__main__"
+# The margin kernel's machine code for as many scenarios as config/ has; other parameters are compiled at the start, in seconds.
+if [ "$service" = risk_evaluation ]; then
+    env PYTHONPATH="$app:$app/gen" NUMBA_CACHE_DIR=/ballast/numba /ballast/bin/python -c '
+from pathlib import Path
+from libs.common.config import load_parameters
+from services.risk_evaluation.domain.model import build_model
+from services.risk_evaluation.domain.sweep.live import warm_up
+warm_up(build_model(load_parameters(Path("/build/config")).parameters))'
+fi
 /ballast/bin/python -m compileall -q "$app"

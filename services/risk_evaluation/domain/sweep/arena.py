@@ -166,7 +166,8 @@ class Arena:
             )  # fmt: skip
             if done == accounts.shape[0]:
                 return
-            more = max(self.quantity.shape[0] // GROWTH_PARTS, 8 * room(int(self._size_class.max()) + 1))
+            widest = LEAST_ROOM << int(self._size_class.max())
+            more = max(self.quantity.shape[0] // GROWTH_PARTS, 8 * widest)
             self.index = np.concatenate([self.index, np.zeros(more, dtype=self.index.dtype)])
             self.quantity = np.concatenate([self.quantity, np.zeros(more)])
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from libs.common.ids import account_id
 from services.risk_evaluation.domain.arrays import F8, I4, I8, U1, Mask
-from services.risk_evaluation.domain.columns import Columns, OpenOrder, OrderColumns
+from services.risk_evaluation.domain.columns import Column, Columns, OpenOrder, OrderColumns
 from services.risk_evaluation.domain.lines import quantities, still_money
 from services.risk_evaluation.domain.margin import evaluate
 from services.risk_evaluation.domain.model import Model
@@ -18,6 +18,7 @@ from services.risk_evaluation.domain.scan import capped_lots
 from services.risk_evaluation.domain.sweep.arena import Arena
 from services.risk_evaluation.domain.sweep.engine import Split, Standings, run_alone, run_entities, split
 from services.risk_evaluation.domain.sweep.entities import order_table
+from services.risk_evaluation.domain.sweep.fingerprints import LINE, sum_of_lines
 from services.risk_evaluation.domain.sweep.layout import KernelTable, kernel_table
 from services.risk_evaluation.domain.sweep.movers import WINDOW, Reference, is_covered, reference
 from services.risk_evaluation.domain.sweep.ticks import Ticks
@@ -44,7 +45,13 @@ def warm_up(model: Model) -> None:
     if model.instruments:
         one = model.instruments[0]
         columns.set_order(first, OpenOrder(1, one.id, 1, 1, reduce_only=False, fee=0.0))
-    LiveBook(model, columns).standings(price_book(model, {}))
+    live, prices = LiveBook(model, columns, ticks_from=0), price_book(model, {})
+    live.standings(prices)
+    if live.is_due:
+        live.lay(prices)
+        columns.set_line(first, Column.CASH, model.assets[0].id, 1)
+        live.standings(prices)
+    sum_of_lines(np.zeros(1, dtype=np.uint64), np.zeros(1, dtype=LINE))
 
 
 class LiveBook:
