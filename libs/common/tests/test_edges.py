@@ -1,5 +1,6 @@
 """Logs, metrics, gRPC statuses and the command encoder's keys."""
 
+import hashlib
 import io
 import json
 import logging
@@ -86,6 +87,22 @@ def test_a_batch_is_split_below_the_record_limit_and_one_too_large_command_is_re
     assert max(map(len, records)) < 1024 * 1024
     with pytest.raises(ValueError, match="expected a command of at most"):
         encoder.records(0, [commands_pb2.Command(withdraw=commands_pb2.Withdraw(destination="d" * 1_100_000))])
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 16_383, 16_384, 70_000])
+@pytest.mark.parametrize("unknown", [b"", b"\x28\x07", b"\xc0\x0c\x01"])
+def test_a_request_hash_is_that_of_the_command_with_its_key_cleared(size: int, unknown: bytes) -> None:
+    session = commands_pb2.Command(session=commands_pb2.SessionKey(session=b"s" * size, n=size))
+    client = commands_pb2.Command(client=commands_pb2.ClientKey(key="k" * size, issued_at_ns=-size))
+    for keyed in (session, client, commands_pb2.Command()):
+        keyed.principal.id = "alice"
+        keyed.supply.units = size
+        command = commands_pb2.Command.FromString(unknown + keyed.SerializeToString() + unknown)
+        bare = commands_pb2.Command()
+        bare.CopyFrom(command)
+        bare.ClearField("key")
+        expected = hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()[:16]
+        assert request_hash(command) == expected
 
 
 def test_a_request_hash_leaves_the_key_out_and_nothing_else() -> None:
