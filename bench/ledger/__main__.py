@@ -93,7 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round of fewer commands")
     arguments = parser.parse_args()
-    rounds, commands = (1, 8_000) if arguments.quick else (5, 24_000)
+    rounds, commands = (1, 8_000) if arguments.quick else (3, 24_000)
     run = Run(_TARGET, command="make bench-ledger", seed=0)
     try:
         with kafka_for(RUN_DIRECTORY / _TARGET / "broker") as bootstrap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -39,11 +40,13 @@ from services.collateral_management.app.supervisor import Supervisor
 from services.collateral_management.settings import Settings
 
 NAME = "collateral_management"
+COLLECT_AFTER = (50_000, 20, 50)  # new objects, rounds: the ledger makes no cycles, and looking for them took 5 %
 DEEDS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 async def build(context: ServiceContext[Settings]) -> None:
     """Joins the group, and owns what it suggests."""
+    gc.set_threshold(*COLLECT_AFTER)
     settings, parameters = context.settings, context.parameters
     bootstrap, client_id = settings.kafka_bootstrap, f"{NAME}-{settings.instance}"
     identity = await input_identity(bootstrap)
