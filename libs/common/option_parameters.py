@@ -56,6 +56,8 @@ class OptionRisk:
         vol_grid: moves of volatility as shares of their range, -1 .. 1, with 0; each with each move of the grid.
         vol_up, vol_down: range of volatility at a tenor of 30 days, as a share of it.
         short_power, long_power: how the range shrinks with tenor below and above 30 days. floor_days: least tenor.
+        skew_cap, skew_width: smile that tilts while spot stands: volatilities move by up to the cap, in proportion to
+            log-moneyness up to so many times the square root of the tenor in years; a cap of 0: none tilts.
         tails: moves beyond the grid.
         naked_short: add-on of an option sold and not bought at the same strike, share of the index.
         basis: add-on of what is hedged over two expiries, share of notional.
@@ -69,6 +71,8 @@ class OptionRisk:
     short_power: Ppm
     long_power: Ppm
     floor_days: int
+    skew_cap: Ppm
+    skew_width: Ppm
     tails: tuple[Tail, ...]
     naked_short: Ppm
     basis: Ppm
@@ -76,4 +80,18 @@ class OptionRisk:
     confidence: Ppm
 
 
-NO_OPTION_RISK = OptionRisk((Ppm(0),), Ppm(0), Ppm(0), Ppm(0), Ppm(0), 1, (), Ppm(0), Ppm(0), Ppm(1_000_000), Ppm(0))
+NO_OPTION_RISK = OptionRisk(
+    vol_grid=(Ppm(0),),
+    vol_up=Ppm(0),
+    vol_down=Ppm(0),
+    short_power=Ppm(0),
+    long_power=Ppm(0),
+    floor_days=1,
+    skew_cap=Ppm(0),
+    skew_width=Ppm(1),
+    tails=(),
+    naked_short=Ppm(0),
+    basis=Ppm(0),
+    confidence_from=Ppm(1_000_000),
+    confidence=Ppm(0),
+)

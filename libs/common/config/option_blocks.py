@@ -91,6 +91,8 @@ class OptionRiskBlock(Block):
     short_power: Share
     long_power: Share
     floor_days: Annotated[int, Field(ge=1, le=30)]
+    skew_cap: Share
+    skew_width: PositiveNumber
     tails: Annotated[list[TailBlock], Field(max_length=8)]
     naked_short: Share
     basis: Share
@@ -113,6 +115,8 @@ class OptionRiskBlock(Block):
             short_power=_ppm(self.short_power),
             long_power=_ppm(self.long_power),
             floor_days=self.floor_days,
+            skew_cap=_ppm(self.skew_cap),
+            skew_width=_ppm(self.skew_width),
             tails=tuple(p.Tail(_ppm(one.spot), _ppm(one.share)) for one in self.tails),
             naked_short=_ppm(self.naked_short),
             basis=_ppm(self.basis),

@@ -31,12 +31,14 @@ class ScenarioSet:
         moves: (scenarios, assets) relative move of each asset's USD price.
         vols: (scenarios) move of volatilities as a share of their range; None: none move.
         damping: (scenarios) share of the loss that counts; None: all of it.
+        skews: (scenarios) tilt of smiles, share of what tilts at most; None: none tilts.
     """
 
     names: tuple[str, ...]
     moves: F8
     vols: F8 | None = None
     damping: F8 | None = None
+    skews: F8 | None = None
 
 
 def price_range(*, sigma: float, z: float, horizon_s: int) -> Range:
@@ -94,6 +96,7 @@ def grid_scenarios(parameters: Parameters, ranges: dict[int, Range]) -> Scenario
                 rows.append(row)
                 vols.append(vol / PPM)
     damping = [1.0] * len(names)
+    skews = [0.0] * len(names)
     for tail in options.tails:
         multiple = tail.spot / PPM
         names.append(f"tail {multiple:+.2f} of range, {tail.share / PPM:.2f} of loss")
@@ -103,8 +106,15 @@ def grid_scenarios(parameters: Parameters, ranges: dict[int, Range]) -> Scenario
         rows.append(row)
         vols.append(0.0)
         damping.append(tail.share / PPM)
+        skews.append(0.0)
+    for tilt in (-1.0, 1.0) if options.skew_cap else ():
+        names.append(f"skew {tilt:+.2f}")
+        rows.append([0.0] * len(parameters.assets))
+        vols.append(0.0)
+        damping.append(1.0)
+        skews.append(tilt)
     moves = np.array(rows, dtype=np.float64).reshape(len(names), len(parameters.assets))
-    return ScenarioSet(tuple(names), moves, np.array(vols), np.array(damping))
+    return ScenarioSet(tuple(names), moves, np.array(vols), np.array(damping), np.array(skews))
 
 
 def _beyond(one: Range, multiple: float) -> float:

@@ -48,7 +48,8 @@ class Model:
         lines: the order of everything an account can hold.
         moves: (scenarios, assets); rows: initial grid, maintenance grid, stresses.
         names: one a row of `moves`.
-        vols: (scenarios) move of volatilities, share of their range. damping: (scenarios) share of a loss that counts.
+        vols: (scenarios) move of volatilities, share of their range. skews: (scenarios) tilt of smiles, of the cap.
+        damping: (scenarios) share of a loss that counts.
         initial_rows, maintenance_rows, stress_rows: parts of `moves`.
         blend: λ. initial_over_maintenance_ppm: ρ. withdrawal_notional: share of net notional that must stay.
         taker_fee: by venue id, share of notional.
@@ -69,6 +70,7 @@ class Model:
     liquidity: tuple[Liquidity, ...]
     moves: F8
     vols: F8
+    skews: F8
     damping: F8
     names: tuple[str, ...]
     initial_rows: slice
@@ -104,6 +106,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
     a, b, c = len(initial.names), len(maintenance.names), len(stresses.names)
     moves = np.concatenate([initial.moves, maintenance.moves, stresses.moves])
     vols = np.concatenate([_or(one.vols, 0.0, one) for one in (initial, maintenance, stresses)])
+    skews = np.concatenate([_or(one.skews, 0.0, one) for one in (initial, maintenance, stresses)])
     damping = np.concatenate([_or(one.damping, 1.0, one) for one in (initial, maintenance, stresses)])
     fallen = -np.minimum(moves, 0.0) * damping[:, None]
     traded = {asset_column[one.underlying] for one in settled}
@@ -137,6 +140,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         liquidity=tuple(liquidity),
         moves=moves,
         vols=vols,
+        skews=skews,
         damping=damping,
         names=initial.names + maintenance.names + stresses.names,
         initial_rows=slice(0, a),

@@ -121,12 +121,13 @@ def _price(
     forwards = np.array([smile.forward_price * 10.0**price_exponent if smile else index for smile in smiles])
     rates = np.array([smile.discount_rate / RATE_ONE if smile else 0.0 for smile in smiles])
     strikes = np.array([one.strike * 10.0**one.settlement_exponent for one in options])
-    vols = _vols(smiles, log_each(strikes / forwards), years)
+    moneyness = log_each(strikes / forwards)
+    vols = _vols(smiles, moneyness, years)
     move = (model.moves[:, base] - model.moves[:, quote]) / (1.0 + model.moves[:, quote])
     # After the scenarios: the slow mark, and the mark itself.
     scenarios = GridScenarios(
         spot=np.concatenate([1.0 + move, np.array([spot.slow[base], 1.0])]),
-        vol=np.concatenate([_vol_factors(model, years), np.ones((len(options), 2))], axis=1),
+        vol=np.concatenate([_vol_factors(model, years, moneyness), np.ones((len(options), 2))], axis=1),
         vol_floor=np.zeros(move.shape[0] + 2),
         years_passed=np.zeros(move.shape[0] + 2),
     )
@@ -148,8 +149,11 @@ def _vols(smiles: Sequence[Smile | None], k: F8, years: F8) -> F8:
     return found
 
 
-def _vol_factors(model: Model, years: F8) -> F8:
-    """(options, scenarios) factor on volatility: the scenario's share of a range that shrinks with tenor."""
+def _vol_factors(model: Model, years: F8, moneyness: F8) -> F8:
+    """(options, scenarios) factor on volatility: the scenario's share of a range that shrinks with tenor, and its tilt.
+
+    Source: formulas.md E 2 and 5 (Derive PM2).
+    """
     risk = model.option_risk
     shock = TenorShock(
         range_up=risk.vol_up / PPM,
@@ -161,7 +165,9 @@ def _vol_factors(model: Model, years: F8) -> F8:
     up, down = shock.factors(years)
     share = model.vols
     rises, falls = np.outer(up - 1.0, np.maximum(share, 0.0)), np.outer(1.0 - down, np.maximum(-share, 0.0))
-    factors: F8 = np.maximum(0.0, 1.0 + rises - falls)
+    width = np.maximum(risk.skew_width / PPM * np.sqrt(years), 1e-9)
+    tilt = risk.skew_cap / PPM * np.clip(moneyness / width, -1.0, 1.0)
+    factors: F8 = np.maximum(0.0, 1.0 + rises - falls + np.outer(tilt, model.skews))
     return factors
 
 

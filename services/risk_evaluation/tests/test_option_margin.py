@@ -248,7 +248,7 @@ def test_more_collateral_never_lowers_what_is_left(given_: Given, at: Market, as
         assert now >= was - drift
 
 
-# One that settles in a third coin that moves may lose its value and, in that coin's own bucket, a share of it once more.
+# One that settles in a third coin that moves may lose its value and, in that coin's bucket, a share of it again.
 @given(given_=books, at=at_markets, option=st.sampled_from(OPTIONS[:-1]), more=st.integers(1, 20))
 @settings(max_examples=40, deadline=None)
 def test_an_option_given_for_nothing_never_lowers_the_scan_by_more_than_it_is_worth(
@@ -288,6 +288,15 @@ def test_wider_shocks_never_ask_for_less(option: int, count: int) -> None:
         book.line(Column.LOTS, option, count)
         needed.append(int(AT.margins(book).maintenance_margin[0]))
     assert needed == sorted(needed)
+
+
+def test_a_tilt_of_the_smile_is_felt_by_a_risk_reversal_alone() -> None:
+    prices, column = AT.prices(Book(MODEL)), {one.id: at for at, one in enumerate(MODEL.options)}
+    up, down = (MODEL.names.index(f"skew {tilt}") for tilt in ("+1.00", "-1.00"))
+    change = prices.options.table
+    assert change[column[COIN_CALL], up] > 0 > change[column[COIN_CALL], down]  # strikes above the forward
+    assert change[column[PUT], up] < 0 < change[column[PUT], down]
+    assert change[column[CALL], up] == change[column[CALL], down] == 0.0  # at the forward nothing tilts
 
 
 def test_a_named_stress_moves_volatility_too() -> None:
