@@ -93,11 +93,11 @@ class Lines:
             self.count += 1
         return old
 
-    def load(self, account: int, packed: bytes) -> dict[Key, Value]:
-        """Replaces all lines of an account; returns them. Raises struct.error."""
-        lines = unpack_lines(packed)
-        self.count += sum(1 for balance, _ in lines.values() if balance)
-        self.count -= sum(1 for balance, _ in self.peek(account).values() if balance)
+    def load(self, account: int, packed: bytes) -> list[tuple[int, int, int, int]]:
+        """Replaces all lines of an account; returns them: asset, kind, balance, version. Raises struct.error."""
+        lines = list(_PACKED.iter_unpack(packed))
+        self.count += len([1 for line in lines if line[2]])
+        self.count -= len([1 for balance, _ in self.peek(account).values() if balance])
         self._resting[account] = packed
         self._open.pop(account, None)
         return lines

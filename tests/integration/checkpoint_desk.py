@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from ballast.events.v1.checkpoint_pb2 import CheckpointItem
 from libs.common.book import PartitionBook
 from libs.common.chain import ChainHead
 from libs.common.metrics import Metrics
@@ -20,6 +21,7 @@ from services.collateral_management.app.checkpointer import Checkpointer, Checkp
 from services.collateral_management.app.failpoints import Failpoints
 from services.collateral_management.app.ports import CheckpointStore
 from services.collateral_management.app.restore import Restored, Restorer
+from services.collateral_management.domain.checkpoint import Item
 from services.collateral_management.domain.ledger import fold
 from services.collateral_management.domain.state import State
 from services.collateral_management.tests.restoring import Frames, comparable
@@ -177,6 +179,11 @@ def head_at(frames: Frames, sequence: int) -> ChainHead:
     )
 
 
-def keys_of(items: Sequence[tuple[bytes, object]]) -> set[bytes]:
-    """Names of items that are there."""
-    return {name for name, item in items if item is not None}
+async def everything_of(store: CheckpointStore, epoch: int | None) -> tuple[list[Item], Mapping[int, CheckpointItem]]:
+    """All items of a set, as they were written, and the heads of all sets."""
+    found: list[Item] = []
+    heads: Mapping[int, CheckpointItem] = {}
+    async for items, known in store.read(epoch):
+        found += items
+        heads = known
+    return found, heads

@@ -15,7 +15,7 @@ from services.collateral_management.domain.checkpoint import HEAD, Item
 from services.collateral_management.domain.state import CASH
 from services.collateral_management.tests.restoring import Frames
 from services.collateral_management.tests.story import BTC_PERP, BUY, DOLLAR, NORTH, USD, Story
-from tests.integration.checkpoint_desk import Desk, compact_soon, held, until_cleaned
+from tests.integration.checkpoint_desk import Desk, compact_soon, everything_of, held, until_cleaned
 
 
 def _frames(partition: int, *, rounds: int = 12) -> tuple[Story, Frames, int]:
@@ -84,8 +84,8 @@ class _Breaking:
 
     def __init__(self, store: KafkaCheckpoints, writes: int) -> None:
         self._store, self._left = store, writes
-        self.heads, self.items, self.remove_older, self.stop = (
-            store.heads, store.items, store.remove_older, store.stop,
+        self.newest, self.read, self.remove_older, self.stop = (
+            store.newest, store.read, store.remove_older, store.stop,
         )  # fmt: skip
         self.may_go_on = asyncio.Event()
 
@@ -126,7 +126,7 @@ async def test_what_a_zombie_writes_later_does_no_harm(compacting: str) -> None:
         asleep.may_go_on.set()  # wakes up in the middle of its checkpoint, and finishes it
         await zombie.until_saved()
     store = desk.store()
-    assert set(await store.heads()) == {1, 2}
+    assert set((await everything_of(store, None))[1]) == {1, 2}
     await store.stop()
     await desk.is_right(epoch=2)
 
@@ -140,7 +140,7 @@ async def test_a_set_that_lacks_something_is_not_used_again(compacting: str) -> 
             await desk.go(until)
             await desk.until_saved()
     store = desk.store()
-    gone = next(name for name, one in [each async for items in store.items(31) for each in items] if one is not None)
+    gone = next(name for name, item in (await everything_of(store, 31))[0] if item is not None)
     await store.write(31, [(gone, None)], version=0)
     await store.stop()
     restorer = Restorer(partition)

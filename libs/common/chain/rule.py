@@ -137,8 +137,12 @@ class ChainRule:
         self.control_sequence = 0
         self.offset = -1  # of the last record taken, accepted or not
         self.rejected: Counter[Rejection] = Counter()
+        self.torn_at: int | None = (
+            None  # offset of a record that is unreadable, yet the owner in force went on behind it
+        )
         self.is_proven = from_start
         self._claim_head = b""
+        self._unreadable: int | None = None  # offset, since the last accepted record
 
     def take(self, *, offset: int, value: bytes, headers: Mapping[str, bytes] = NO_HEADERS) -> Outcome:
         """What the record is to every reader. Raises ChainBroken where a reader must stop."""
@@ -161,12 +165,17 @@ class ChainRule:
 
     def _reject(self, reason: Rejection, *, offset: int, head: bytes) -> Rejected:
         self.rejected[reason] += 1
+        if reason is Rejection.MALFORMED:
+            self._unreadable = offset
+        elif reason is Rejection.GAP and self._unreadable is not None:
+            self.torn_at = self._unreadable
         return Rejected(offset=offset, reason=reason, head=head)
 
     def _take_claim(self, claim: chain_pb2.Claim, *, offset: int, head: bytes) -> Outcome:
         is_next = claim.epoch == self.epoch + 1 if self.is_proven else claim.epoch > self.epoch
         if not is_next:
             return self._reject(Rejection.CLAIM_NOT_NEXT, offset=offset, head=head)
+        self._unreadable = None
         self.epoch = claim.epoch
         self.owner = claim.owner
         self.inherited = self.head
@@ -211,6 +220,7 @@ class ChainRule:
 
     def _advance(self, frame: chain_pb2.Frame, *, head: bytes) -> None:
         self.is_proven = True
+        self._unreadable = self.torn_at = None  # who wrote this took it for noise as well
         self.head = head
         self.sequence = frame.sequence
         self.input_position = (frame.input_offset, frame.input_index)

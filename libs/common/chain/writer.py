@@ -16,7 +16,7 @@ from libs.common.chain.follower import ChainFollower
 from libs.common.chain.head import ChainHead
 from libs.common.chain.kafka import abandon, new_producer
 from libs.common.chain.reading import LogReading
-from libs.common.chain.rule import NO_HEADERS, AcceptedClaim, AcceptedFrame, ChainRule, Outcome
+from libs.common.chain.rule import NO_HEADERS, AcceptedClaim, AcceptedFrame, ChainBroken, ChainRule, Outcome
 from libs.common.errors import ConfigurationError, Fault, LostOwnership
 from libs.common.topics import Topic
 
@@ -133,6 +133,7 @@ class ChainWriter:
             await self._open(head)
             while not self._follower.caught_up:
                 _fold_frames(await self._follower.read(timeout_s=_READ_SECONDS), fold)
+            self._refuse_torn()
             if caught_up is not None:
                 caught_up()
             await self._win(fold)
@@ -256,6 +257,10 @@ class ChainWriter:
         deadline = _now_s() + self._jitter.uniform(0.5, 1.0) * longest_s
         while (left_s := deadline - _now_s()) > 0:
             _fold_frames(await self._follower.read(timeout_s=left_s), fold)
+
+    def _refuse_torn(self) -> None:
+        if self.rule.torn_at is not None:  # a claim would turn frames that were accepted into noise
+            raise ChainBroken(f"{self.name}: the record at offset {self.rule.torn_at} is unreadable, others follow it")
 
     def _check_input(self) -> None:
         known = self.rule.input_topic_id

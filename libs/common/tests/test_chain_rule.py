@@ -12,12 +12,14 @@ from libs.common.chain import (
     AcceptedClaim,
     AcceptedFrame,
     ChainBroken,
+    ChainHead,
     ChainRule,
     Draft,
     FrameTooLarge,
     Rejected,
     Rejection,
     record_hash,
+    rule_at,
 )
 from libs.common.errors import InvariantBroken
 
@@ -205,3 +207,33 @@ def test_a_draft_refuses_a_falling_input_position_and_an_oversized_body_and_rais
     drafted = draft.frame(bytes(BODY_BYTES_MAX), input_position=(7, 3), run_time_ns=0, control_sequence=0)
     assert drafted.run_time_ns == 50
     assert isinstance(rule.take(offset=3, value=drafted.value), AcceptedFrame)
+
+
+def test_an_unreadable_record_is_torn_once_its_owner_goes_on_behind_it_and_noise_once_anybody_else_does() -> None:
+    rule = _started()
+    lost = _frame(rule)
+    follows = _frame(rule, sequence=rule.sequence + 2, previous_hash=record_hash(lost))
+    rule.take(offset=10, value=lost[:-3])
+    assert rule.torn_at is None  # nothing follows it: nobody was told of it
+    rule.take(offset=11, value=follows)
+    assert rule.torn_at == 10
+    rule.take(offset=12, value=_claim(epoch=rule.epoch + 1, owner=BOB))
+    assert rule.torn_at == 10
+    head_before = rule.inherited
+    rule.take(offset=13, value=_frame(rule, inherited=head_before))
+    assert (rule.torn_at, rule.sequence) == (None, 2)
+
+
+@pytest.mark.parametrize("begins_late", [False, True])
+def test_a_rule_at_a_head_goes_on_as_one_that_has_read_everything(begins_late: bool) -> None:
+    whole = _started()
+    accepted = whole.take(offset=7, value=_frame(whole))
+    assert isinstance(accepted, AcceptedFrame)
+    if begins_late:
+        whole.take(offset=8, value=b"noise")
+    resumed = rule_at(ChainHead.of(accepted, input_topic_id=whole.input_topic_id))
+    for offset, value in ((9, _frame(whole)), (10, _claim(epoch=whole.epoch + 1, owner=BOB))):
+        assert resumed.take(offset=offset, value=value) == whole.take(offset=offset, value=value)
+    frame = _frame(whole, inherited=whole.inherited)
+    assert resumed.take(offset=11, value=frame) == whole.take(offset=11, value=frame)
+    assert _state(resumed) == _state(whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
 
@@ -15,6 +16,9 @@ _PREFIX = Struct(">IQ")  # partition, epoch
 _CHECK_TAG = b"\x7d"  # field 15, fixed32: the last field of the message, so the last five bytes of its value
 _CHECK = Struct("<I")
 _END = len(_CHECK_TAG) + _CHECK.size
+
+
+Where = Callable[[], str]  # names a record, when it must be named
 
 
 class CheckpointBroken(InvariantBroken):
@@ -45,24 +49,24 @@ def key_of(name: Name) -> bytes:
     return _PREFIX.pack(name.partition, name.epoch) + name.item
 
 
-def name_of(key: bytes | None, *, where: str) -> Name:
+def name_of(key: bytes | None, *, where: Where) -> Name:
     """What the key says. Raises CheckpointBroken."""
     if key is None or len(key) <= _PREFIX.size:
-        raise CheckpointBroken(f"{where}: expected a key of more than {_PREFIX.size} bytes, was {(key or b'').hex()}")
+        raise CheckpointBroken(f"{where()}: expected a key of more than {_PREFIX.size} bytes, was {(key or b'').hex()}")
     partition, epoch = _PREFIX.unpack_from(key)
     return Name(partition, epoch, key[_PREFIX.size :])
 
 
-def unseal(key: bytes, value: bytes, *, where: str) -> checkpoint_pb2.CheckpointItem:
+def unseal(key: bytes, value: bytes, *, where: Where) -> checkpoint_pb2.CheckpointItem:
     """The item of a record. Raises CheckpointBroken."""
     bare = value[:-_END]
     if value[-_END:] != _CHECK_TAG + _CHECK.pack(zlib.crc32(bare, zlib.crc32(key))):
-        raise CheckpointBroken(f"{where}: the checksum of {key.hex()} does not fit its {len(value)} bytes")
+        raise CheckpointBroken(f"{where()}: the checksum of {key.hex()} does not fit its {len(value)} bytes")
     item = checkpoint_pb2.CheckpointItem()
     try:
         item.ParseFromString(bare)
     except DecodeError as error:
-        raise CheckpointBroken(f"{where}: {key.hex()} is no item of a checkpoint: {error}") from error
+        raise CheckpointBroken(f"{where()}: {key.hex()} is no item of a checkpoint: {error}") from error
     if item.WhichOneof("item") is None:
-        raise CheckpointBroken(f"{where}: {key.hex()} holds nothing that this release knows")
+        raise CheckpointBroken(f"{where()}: {key.hex()} holds nothing that this release knows")
     return item

@@ -10,7 +10,7 @@ from itertools import count
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from ballast.events.v1 import checkpoint_pb2
+from ballast.events.v1.checkpoint_pb2 import CheckpointItem
 from libs.common.chain.kafka import abandon, new_consumer, new_producer
 from libs.common.errors import Fault
 from libs.common.topics import ACCOUNTS, Topic
@@ -25,11 +25,13 @@ from services.collateral_management.adapters.checkpoint_codec import (
 from services.collateral_management.domain.checkpoint import HEAD, Item
 
 _LOG = logging.getLogger("ballast.ledger")
-_RECORDS_A_POLL_MAX = 2_000
+_RECORDS_A_POLL_MAX = 500  # a few ms: heartbeats and other partitions have their turn
+_LAST_RECORDS = 2_000
 _POLL_SECONDS = 0.5
 _SILENCE_SECONDS_MAX = 10.0
 _RETRY_SECONDS = 1.0
 _REMOVALS_A_WRITE = 1_000
+_HEAD_KEY_BYTES = len(key_of(Name(0, 0, HEAD)))
 
 
 class KafkaCheckpoints:
@@ -46,28 +48,37 @@ class KafkaCheckpoints:
         self._partition = TopicPartition(topic.name, partition)
         self._producer: AIOKafkaProducer | None = None
 
-    async def heads(self) -> dict[int, checkpoint_pb2.CheckpointItem]:
-        """The head of each set, by epoch. Raises CheckpointBroken, Fault."""
-        found: dict[int, tuple[ConsumerRecord, Name]] = {}
-        async for records in self._records():
-            for record in records:
-                name = self._name(record)
-                if name.item == HEAD:
-                    found[name.epoch] = (record, name)
-        return {epoch: self._item(record) for epoch, (record, _) in sorted(found.items()) if record.value is not None}
+    async def newest(self) -> int | None:
+        """Highest epoch of the heads among the last records, None when there is none: a good guess, no more."""
+        found: set[int] = set()
+        async for records in self._records(last=_LAST_RECORDS):
+            found |= {self._name(one).epoch for one in records if one.value is not None and self._is_head(one)}
+        return max(found, default=None)
 
-    async def items(self, epoch: int) -> AsyncIterator[list[Item]]:
+    async def read(self, epoch: int | None) -> AsyncIterator[tuple[list[Item], dict[int, CheckpointItem]]]:
         """Every item that the epoch has written, in the order written: a later one takes an earlier one's place.
+
+        Beside them the head of each set, by epoch, as far as it is read: all of them, the last time.
 
         Raises: CheckpointBroken, Fault.
         """
+        heads: dict[int, CheckpointItem] = {}
+        prefix = None if epoch is None else key_of(Name(self._partition.partition, epoch, b""))
         async for records in self._records():
             found: list[Item] = []
             for record in records:
-                name = self._name(record)
-                if name.epoch == epoch and name.item != HEAD:
-                    found.append((name.item, None if record.value is None else self._item(record)))
-            yield found
+                if self._is_head(record):
+                    name = self._name(record)
+                    heads.pop(name.epoch, None)
+                    if record.value is not None:
+                        heads[name.epoch] = self._item(record)
+                elif prefix is not None and record.key is not None and record.key.startswith(prefix):
+                    name_ = record.key[len(prefix) :]
+                    found.append((name_, None if record.value is None else self._item(record)))
+                else:
+                    self._name(record)
+            yield found, heads
+        yield [], heads
 
     async def write(self, epoch: int, items: Sequence[Item], *, version: int) -> None:
         """Returns when the broker has the items, in this order; what fails is tried again until it is cancelled."""
@@ -104,7 +115,7 @@ class KafkaCheckpoints:
         return len(keys)
 
     def _record(
-        self, epoch: int, name: bytes, item: checkpoint_pb2.CheckpointItem | None, *, version: int
+        self, epoch: int, name: bytes, item: CheckpointItem | None, *, version: int
     ) -> tuple[bytes, bytes | None]:
         whole = Name(self._partition.partition, epoch, name)
         return (key_of(whole), None) if item is None else seal(item, whole, version=version)
@@ -143,8 +154,8 @@ class KafkaCheckpoints:
         )
         return sent
 
-    async def _records(self) -> AsyncIterator[list[ConsumerRecord]]:
-        """All records up to an end that was the log's end when it was reached."""
+    async def _records(self, *, last: int | None = None) -> AsyncIterator[list[ConsumerRecord]]:
+        """All records, or the last so many offsets, up to an end that was the log's end when it was reached."""
         consumer = new_consumer(bootstrap=self._bootstrap, client_id=f"{self._client_id}-reader")
         asker = new_consumer(bootstrap=self._bootstrap, client_id=f"{self._client_id}-end")
         try:
@@ -153,7 +164,7 @@ class KafkaCheckpoints:
             first = (await asker.beginning_offsets([self._partition]))[self._partition]
             end = (await asker.end_offsets([self._partition]))[self._partition]
             consumer.assign([self._partition])
-            consumer.seek(self._partition, first)
+            consumer.seek(self._partition, first if last is None else max(first, end - last))
             while await consumer.position(self._partition) < end:
                 async for records in self._until(consumer, end):
                     yield records
@@ -184,15 +195,19 @@ class KafkaCheckpoints:
             records = found.get(self._partition, [])
             if records:
                 yield records
+            await asyncio.sleep(0)  # what is fetched already is given without waiting
 
     def _where(self, record: ConsumerRecord) -> str:
         return f"{self._topic}/{self._partition.partition} at offset {record.offset}"
 
+    def _is_head(self, record: ConsumerRecord) -> bool:
+        return record.key is not None and len(record.key) == _HEAD_KEY_BYTES and record.key.endswith(HEAD)
+
     def _name(self, record: ConsumerRecord) -> Name:
-        name = name_of(record.key, where=self._where(record))
+        name = name_of(record.key, where=lambda: self._where(record))
         if name.partition != self._partition.partition:
             raise CheckpointBroken(f"{self._where(record)}: a checkpoint of partition {name.partition}")
         return name
 
-    def _item(self, record: ConsumerRecord) -> checkpoint_pb2.CheckpointItem:
-        return unseal(record.key or b"", record.value or b"", where=self._where(record))
+    def _item(self, record: ConsumerRecord) -> CheckpointItem:
+        return unseal(record.key or b"", record.value or b"", where=lambda: self._where(record))

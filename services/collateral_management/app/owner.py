@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Gauge, Histogram
 
 from ballast.events.v1 import commands_pb2, journal_pb2
@@ -343,7 +344,7 @@ class PartitionOwner:
             self._shown.held_back.labels(OUTFLOW[reason]).inc(count)
 
     def _fold(self, accepted: AcceptedFrame) -> None:
-        body = journal_pb2.JournalBody.FromString(accepted.body)
+        body = _body(accepted)
         context = Context(self._parameters, accepted.sequence, accepted.run_time_ns, accepted.control_sequence, False)
         fold(self._state, body, context)
         self._handled = accepted.sequence
@@ -355,7 +356,7 @@ class PartitionOwner:
         self._read(accepted, body, is_history=True)
 
     def _on_accepted(self, accepted: AcceptedFrame) -> None:
-        body = journal_pb2.JournalBody.FromString(accepted.body)
+        body = _body(accepted)
         self._read(accepted, body, is_history=False)
         self._books.changed(self.partition)
         self._shown.movements.labels(self.partition).set(len(self._book.movements))
@@ -377,6 +378,15 @@ class PartitionOwner:
         elif self._audit is not None and accepted.sequence == exact_from:
             self._audit.begin(self._book)
         self._shown.sequence.labels(self.partition).set(accepted.sequence)
+
+
+def _body(accepted: AcceptedFrame) -> journal_pb2.JournalBody:
+    try:
+        return journal_pb2.JournalBody.FromString(accepted.body)
+    except DecodeError as error:
+        raise InvariantBroken(
+            "I8", f"frame {accepted.sequence} at offset {accepted.offset} has no body: {error}"
+        ) from None
 
 
 __all__ = ["AcceptedBooks", "Gauges", "LostOwnership", "PartitionOwner", "gauges"]

@@ -85,11 +85,14 @@ class Received:
 class CheckpointStore(Protocol):
     """The sets of items that epochs have written of one partition."""
 
-    async def heads(self) -> Mapping[int, checkpoint_pb2.CheckpointItem]:
-        """The head of each complete set, by epoch."""
+    async def newest(self) -> int | None:
+        """Epoch of the newest complete set, as far as a short look tells."""
 
-    def items(self, epoch: int) -> AsyncIterator[list[Item]]:
-        """Every item of the set, in the order written, each with its version."""
+    def read(self, epoch: int | None) -> AsyncIterator[tuple[list[Item], Mapping[int, checkpoint_pb2.CheckpointItem]]]:
+        """Every item of the set, in the order written, each with its version; beside them the heads read so far.
+
+        The last time they are the heads of all complete sets, by epoch.
+        """
 
     async def write(self, epoch: int, items: Sequence[Item], *, version: int) -> None:
         """The items are written, in order."""

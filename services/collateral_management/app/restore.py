@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from struct import error as StructError
 
 from google.protobuf.message import DecodeError
@@ -39,12 +40,22 @@ class Restored:
     exact_from: int
 
 
+@dataclass(slots=True)
+class _Reading:
+    """What was read of a topic: a set, its newest item's version, and the head of each set."""
+
+    loading: Loading
+    newest: int = 0
+    heads: Mapping[int, checkpoint_pb2.CheckpointItem] = field(default_factory=dict)
+
+
 class Restorer:
     """Restores one partition, remembering which sets were found wrong."""
 
     def __init__(self, partition: int) -> None:
         self._partition = partition
         self._distrusted: set[int] = set()  # epochs
+        self._is_careful = False  # reads all heads before the first item
 
     async def restore(self, store: CheckpointStore, state: State, book: PartitionBook) -> Restored | None:
         """Where the state stands; None when there is no set to use and both are as they were.
@@ -55,34 +66,46 @@ class Restorer:
         Raises: CheckpointDiffers, after which another set is tried with a new state; InvariantBroken when a record is
         not what a ledger wrote; Fault.
         """
-        heads = await store.heads()
-        epochs = sorted((epoch for epoch in heads if epoch not in self._distrusted), reverse=True)
-        if not epochs:
+        guess = None if self._is_careful else await store.newest()
+        if guess in self._distrusted:
+            guess = None
+        reading = await self._read(store, state, guess)
+        epoch = max((one for one in reading.heads if one not in self._distrusted), default=None)
+        if epoch != guess:
+            if guess is not None:  # the state has items of another set than the right one
+                self._is_careful = True
+                raise CheckpointDiffers(f"checkpoint of partition {self._partition}: {epoch} is newer than {guess}")
+            if epoch is None:
+                return None
+            reading = await self._read(store, state, epoch)
+        if epoch is None or epoch not in reading.heads:
             return None
-        epoch, top = epochs[0], heads[epochs[0]].head
-        loading, newest = await self._load(store, state, epoch)
-        loading.finish(top.registers)
-        restored = Restored(epoch, head_of(top), exact_from=max(newest, top.sequence))
-        self.judge(restored, found="torn" if loading.is_torn else "whole", expected="whole")
-        if newest <= top.sequence:
+        return self._finished(reading, epoch, state, book)
+
+    def _finished(self, reading: _Reading, epoch: int, state: State, book: PartitionBook) -> Restored:
+        top = reading.heads[epoch].head
+        reading.loading.finish(top.registers)
+        restored = Restored(epoch, head_of(top), exact_from=max(reading.newest, top.sequence))
+        self.judge(restored, found="torn" if reading.loading.is_torn else "whole", expected="whole")
+        if reading.newest <= top.sequence:
             self.judge(restored, found=(state.fingerprint, count(state)), expected=(top.fingerprint, top.items))
-        state.begin_book(book, loading.effects)
+        state.begin_book(book, reading.loading.effects)
         book.sequence, book.run_time_ns = top.sequence, top.run_time_ns
         return restored
 
-    async def _load(self, store: CheckpointStore, state: State, epoch: int) -> tuple[Loading, int]:
-        loading, newest = Loading(state), 0
-        async for items in store.items(epoch):
+    async def _read(self, store: CheckpointStore, state: State, epoch: int | None) -> _Reading:
+        reading = _Reading(Loading(state))
+        async for items, reading.heads in store.read(epoch):
             for name, item in items:
                 try:
-                    loading.take(name, item)
+                    reading.loading.take(name, item)
                 except (StructError, DecodeError) as error:
                     raise InvariantBroken(
                         "I8", f"checkpoint of partition {self._partition}, epoch {epoch}, item {name!r}: {error}"
                     ) from error
-                newest = max(newest, item.version if item is not None else 0)
+                reading.newest = max(reading.newest, item.version if item is not None else 0)
             await asyncio.sleep(0)  # other partitions have their turn
-        return loading, newest
+        return reading
 
     def judge(self, restored: Restored, *, found: object, expected: object) -> None:
         """Raises CheckpointDiffers when a state made from the set is not the journal's."""

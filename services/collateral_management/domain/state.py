@@ -287,12 +287,12 @@ class State(Memory):
         before = self._lines.peek(account)
         loaded = self._lines.load(account, lines)
         if before:
-            for key, value in loaded.items():
-                self._fingerprint.replace((1, account, *key), before.get(key), value)
+            for asset, kind, *value in loaded:
+                self._fingerprint.replace((1, account, asset, kind), before.get((asset, kind)), tuple(value))
         else:
-            self._fingerprint.add_items([(1, account, *key, *value) for key, value in loaded.items()])
+            self._fingerprint.add_items([(1, account, *line) for line in loaded])
         if system_kind(account) is None:
-            for (asset, kind), (balance, _) in loaded.items():
+            for asset, kind, balance, _ in loaded:
                 if kind in _INDEXED:
                     self._index(account, asset, kind, balance)
         if attributes:

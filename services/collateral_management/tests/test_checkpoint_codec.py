@@ -32,8 +32,8 @@ def item() -> checkpoint_pb2.CheckpointItem:
 def test_names_and_versions_come_back(partition: int, epoch: int, what: bytes, version: int) -> None:
     name = Name(partition, epoch, what)
     key, value = seal(item(), name, version=version)
-    assert (name_of(key, where=WHERE), key) == (name, key_of(name))
-    found = unseal(key, value, where=WHERE)
+    assert (name_of(key, where=lambda: WHERE), key) == (name, key_of(name))
+    found = unseal(key, value, where=lambda: WHERE)
     assert (found.account, found.version) == (item().account, version)
     assert checkpoint_pb2.CheckpointItem.FromString(value).check  # the value as a whole is the message
 
@@ -44,29 +44,29 @@ def test_every_bit_counts() -> None:
         torn = bytearray(value)
         torn[place // 8] ^= 1 << place % 8
         with pytest.raises(CheckpointBroken, match=WHERE):
-            unseal(key, bytes(torn), where=WHERE)
+            unseal(key, bytes(torn), where=lambda: WHERE)
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 30, -1])
 def test_a_truncated_value_is_refused(size: int) -> None:
     key, value = seal(item(), NAME, version=4)
     with pytest.raises(CheckpointBroken, match=key.hex()):
-        unseal(key, value[:size], where=WHERE)
+        unseal(key, value[:size], where=lambda: WHERE)
 
 
 def test_a_value_under_another_key_is_refused() -> None:
     _, value = seal(item(), NAME, version=4)
     with pytest.raises(CheckpointBroken, match="checksum"):
-        unseal(key_of(Name(2, 10, b"A5")), value, where=WHERE)
+        unseal(key_of(Name(2, 10, b"A5")), value, where=lambda: WHERE)
 
 
 def test_an_item_of_a_later_release_is_refused() -> None:
     key, value = seal(checkpoint_pb2.CheckpointItem(), NAME, version=4)
     with pytest.raises(CheckpointBroken, match="nothing that this release knows"):
-        unseal(key, value, where=WHERE)
+        unseal(key, value, where=lambda: WHERE)
 
 
 @pytest.mark.parametrize("key", [None, b"", b"short", bytes(12)])
 def test_a_key_without_an_item_is_refused(key: bytes | None) -> None:
     with pytest.raises(CheckpointBroken, match=WHERE):
-        name_of(key, where=WHERE)
+        name_of(key, where=lambda: WHERE)

@@ -31,18 +31,22 @@ class MemoryStore:
     log: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
     removes: bool = True
 
-    async def heads(self) -> Mapping[int, checkpoint_pb2.CheckpointItem]:
-        found = {epoch: value for epoch, name, value in self.log if name == HEAD}
-        return {
-            epoch: checkpoint_pb2.CheckpointItem.FromString(value)
-            for epoch, value in found.items()
-            if value is not None
-        }
+    async def newest(self) -> int | None:
+        return next((epoch for epoch, name, value in reversed(self.log) if name == HEAD and value is not None), None)
 
-    async def items(self, epoch: int) -> AsyncIterator[list[Item]]:
+    async def read(
+        self, epoch: int | None
+    ) -> AsyncIterator[tuple[list[Item], Mapping[int, checkpoint_pb2.CheckpointItem]]]:
+        heads: dict[int, checkpoint_pb2.CheckpointItem] = {}
         for one, name, value in list(self.log):
-            if one == epoch and name != HEAD:
-                yield [(name, None if value is None else checkpoint_pb2.CheckpointItem.FromString(value))]
+            item = None if value is None else checkpoint_pb2.CheckpointItem.FromString(value)
+            if name == HEAD:
+                heads.pop(one, None)
+                if item is not None:
+                    heads[one] = item
+            elif one == epoch:
+                yield [(name, item)], {}
+        yield [], heads
 
     async def write(self, epoch: int, items: Sequence[Item], *, version: int) -> None:
         await asyncio.sleep(0)
@@ -121,7 +125,11 @@ class Desk:
 
     async def takes(self, epoch: int) -> None:
         """A restart takes that set, and comes to where the story is."""
-        found, state = await self.restored(Restorer(0))
+        restorer = Restorer(0)
+        try:
+            found, state = await self.restored(restorer)
+        except CheckpointDiffers:  # the short look told another set than the newest
+            found, state = await self.restored(restorer)
         assert found == epoch
         assert comparable(state) == comparable(self.story.state)
 
@@ -217,6 +225,7 @@ async def test_a_set_that_differs_is_not_used_again_then_the_one_before_then_the
     await _two_owners(desk)
     spoil(desk)
     restorer = Restorer(0)
+    restorer._is_careful = True
     with pytest.raises(CheckpointDiffers, match="epoch 4"):
         await desk.restored(restorer)
     epoch, state = await desk.restored(restorer)
