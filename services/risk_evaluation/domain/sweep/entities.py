@@ -186,6 +186,43 @@ def _shared(liquidity: F8, number: int, own: float, net: float, size: float) -> 
 
 
 @inlined
+def _bucket_orders(
+    order: int, last: int, number: int, initial: tuple[int, ...], tail: tuple[int, ...], tail_at: int,
+    order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8, lot_notional: F8, order_row: F8,
+) -> Any:  # fmt: skip
+    # Losses of an account's orders in one bucket, what they would buy and sell, and the order that comes next.
+    lost_i, lost_t, bought, sold, half = zeros(initial), zeros(tail), 0.0, 0.0, tail_at + len(tail)
+    while order < last and at(order_bucket, order) == number:
+        row, many = at(order_instrument, order) * 2 * half, at(lots, order)
+        price, rate = at(paid, order), at(fee, order)
+        lost_i = plus(lost_i, _order_loss(row, order_row, initial, half, many, price, rate))
+        lost_t = plus(lost_t, _order_loss(row + tail_at, order_row, tail, half, many, price, rate))
+        many *= at(lot_notional, at(order_instrument, order))
+        bought, sold, order = bought + max(many, 0.0), sold + max(-many, 0.0), order + 1
+    return lost_i, lost_t, bought, sold, order
+
+
+@inlined
+def _exits(
+    liquidity: F8, number: int, mine: float, bought: float, sold: float, net: F8, size: F8, alone: bool, ordered: bool
+) -> Any:
+    # What leaving a bucket costs the account now, and at the worse of all its buys and all its sells filled.
+    if alone:
+        now = most = cost_of_exit(liquidity, number, mine)
+        if bought + sold > 0.0:
+            buys = cost_of_exit(liquidity, number, mine + bought)
+            most = max(now, max(buys, cost_of_exit(liquidity, number, mine - sold)))
+        return now, most
+    entry = number * VARIANTS
+    now = most = _shared(liquidity, number, mine, at(net, entry + BASE), at(size, entry + BASE))
+    if ordered:
+        buys = _shared(liquidity, number, mine + bought, at(net, entry + BOUGHT), at(size, entry + BOUGHT))
+        sells = _shared(liquidity, number, mine - sold, at(net, entry + SOLD), at(size, entry + SOLD))
+        most = max(now, max(buys, sells))
+    return now, most
+
+
+@inlined
 def _sums(
     account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, single: F8, bucket: I4,
     settles: I8, ordinary: int, liquidity: F8, initial: tuple[int, ...], maintenance: tuple[int, ...],
@@ -194,7 +231,7 @@ def _sums(
 ) -> Any:  # fmt: skip
     # Sums over the buckets of an account: without its orders, with them, and the add-on of both.
     b, c = len(initial), len(initial) + len(maintenance)
-    width, claims, settled, half = c + len(tail), settles.shape[0], 0, b + len(tail)
+    width, claims, settled = c + len(tail), settles.shape[0], 0
     place, order, buckets = start[account], order_start[account], net.shape[0] // VARIANTS
     end, last = place + count[account], order_start[account + 1]
     joint_i, joint_m, joint_t, own, slower = zeros(initial), zeros(maintenance), zeros(tail), zeros(FOUR), zeros(tail)
@@ -226,15 +263,11 @@ def _sums(
         if waits == number:
             if not apart:
                 apart, ordered_i, ordered_t, ordered_own = True, joint_i, joint_t, lane(own, 0)
-            more_i, more_t = zeros(initial), zeros(tail)
-            while waits == number:
-                row, many = at(order_instrument, order) * 2 * half, at(lots, order)
-                price, rate = at(paid, order), at(fee, order)
-                more_i = plus(more_i, _order_loss(row, order_row, initial, half, many, price, rate))
-                more_t = plus(more_t, _order_loss(row + b, order_row, tail, half, many, price, rate))
-                many *= at(lot_notional, at(order_instrument, order))
-                bought, sold, order = bought + max(many, 0.0), sold + max(-many, 0.0), order + 1
-                waits = at(order_bucket, order) if order < last else buckets
+            more_i, more_t, bought, sold, order = _bucket_orders(
+                order, last, number, initial, tail, b, order_bucket, order_instrument, lots, paid, fee, lot_notional,
+                order_row,
+            )  # fmt: skip
+            waits = at(order_bucket, order) if order < last else buckets
             if bought + sold > 0.0:
                 with_i, with_t = plus(lost_i, more_i), plus(lost_t, more_t)
                 deepest = max(largest(with_i), 0.0)
@@ -243,19 +276,7 @@ def _sums(
         if apart:
             ordered_own += deepest
             ordered_i, ordered_t = plus(ordered_i, with_i), plus(ordered_t, with_t)
-        if alone:
-            now = most = cost_of_exit(liquidity, number, mine)
-            if bought + sold > 0.0:
-                buys = cost_of_exit(liquidity, number, mine + bought)
-                sells = cost_of_exit(liquidity, number, mine - sold)
-                most = max(now, max(buys, sells))
-        else:
-            entry = number * VARIANTS
-            now = most = _shared(liquidity, number, mine, at(net, entry + BASE), at(size, entry + BASE))
-            if ordered:
-                buys = _shared(liquidity, number, mine + bought, at(net, entry + BOUGHT), at(size, entry + BOUGHT))
-                sells = _shared(liquidity, number, mine - sold, at(net, entry + SOLD), at(size, entry + SOLD))
-                most = max(now, max(buys, sells))
+        now, most = _exits(liquidity, number, mine, bought, sold, net, size, alone, ordered)
         cost, filled = cost + now, filled + most
     if not apart:
         ordered_i, ordered_t, ordered_own = joint_i, joint_t, lane(own, 0)
