@@ -126,7 +126,7 @@ async def _restart(bootstrap: str, partitions: int, accounts: int) -> tuple[list
     try:
         began = time.monotonic()
         await ledger.start()
-        await ledger.ready(_READY_SECONDS_MAX)
+        await _until_owned(target, partitions)
         seconds = time.monotonic() - began
         owned = await _owned(target)
         ok = {one: status.fingerprint for one, status in owned.items()} == prints

@@ -123,16 +123,17 @@ class Checkpointer:
         self._cut, self._at_cut = self._handled(), None
         if self._accepted is not None and self._accepted[0].sequence == self._cut:
             self._at_cut = self._accepted
+        now_s = asyncio.get_running_loop().time
         only, items = registers(self._state), count(self._state)
         saving = save(self._state, changes)
         while slice_ := list(islice(saving, _ITEMS_A_SLICE)):
-            began_s, as_of = time.monotonic(), self._handled()
+            began_s, as_of = now_s(), self._handled()
             await self._until(as_of)
             await self._store.write(epoch, slice_, version=as_of)
             self._shown.items.labels(self._partition).inc(len(slice_))
             self._failpoints.reach(Failpoint.CHECKPOINT)
             due_s = len(slice_) / self._pace.items_per_second_max
-            await asyncio.sleep(max(0.0, due_s - (time.monotonic() - began_s)))
+            await asyncio.sleep(max(0.0, due_s - (now_s() - began_s)))
         await self._until(self._cut)
         head, fingerprint = self._head()
         item = head_item(head, fingerprint=fingerprint, items=items, registers=only)
