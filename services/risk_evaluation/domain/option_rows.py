@@ -42,6 +42,15 @@ class OptionRows:
             held[row, option] = held.get((row, option), 0) + lots
         return option_rows((row, option, lots) for (row, option), lots in sorted(held.items()) if lots)
 
+    def renamed(self, column: Sequence[int]) -> OptionRows:
+        """The positions with the columns of another model; `column` is given by the old one."""
+        return option_rows(
+            sorted(
+                (int(row), column[int(option)], int(lots))
+                for row, option, lots in zip(self.row, self.option, self.lots, strict=True)
+            )
+        )
+
     def repeated(self, times: int, rows: int) -> OptionRows:
         """The positions over and over, of as many times so many rows."""
         turn = np.repeat(np.arange(times, dtype=np.int64), self.row.shape[0])

@@ -122,6 +122,7 @@ def recast(book: BookRows, columns: Columns, live: Model, other: Model, *, venue
         lots=_moved(book.lots, margined, len(other.margined)),
         variation=_moved(book.variation, margined, len(other.margined)),
         orders=order_columns(other, found),
+        options=book.options.renamed([other.option_column[one.id] for one in live.options]),
     )
 
 

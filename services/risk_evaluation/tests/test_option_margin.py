@@ -16,11 +16,13 @@ from libs.common.validity import Action, ValidityClass, permits
 from libs.options.black import LineKind, black76
 from services.risk_evaluation.domain.columns import Column, Columns
 from services.risk_evaluation.domain.explanation import contributions
-from services.risk_evaluation.domain.margin import Margins, all_sums
+from services.risk_evaluation.domain.margin import Margins, all_sums, evaluate
 from services.risk_evaluation.domain.model import build_model
 from services.risk_evaluation.domain.options.grid import price_grid, scenarios_of
 from services.risk_evaluation.domain.options.packages import lines_of, package_legs, package_value
+from services.risk_evaluation.domain.prices import price_book
 from services.risk_evaluation.domain.scan import scan
+from services.risk_evaluation.domain.side_by_side import recast
 from services.risk_evaluation.domain.sweep.live import LiveBook
 from services.risk_evaluation.domain.whatif import Candidate, Trade, evaluate_candidates, one_row
 from services.risk_evaluation.tests.option_world import (
@@ -373,6 +375,16 @@ def test_a_hypothetical_trade_pays_its_premium_at_once(lots_: int, paid: int) ->
     )
     worth = lots_ * black(60_000) * DOLLAR
     assert then.equity[0] - now.equity[0] == pytest.approx(worth - paid - 1_000, abs=2)
+
+
+def test_a_book_is_read_under_a_set_that_lists_options_otherwise() -> None:
+    base = option_parameters()
+    other = build_model(replace(base, instruments=tuple(reversed(base.instruments))))
+    book = book_of(({USD: 10**12}, {}, {CALL: -3, COIN_PUT: 2, FAR_CALL: 1}))
+    there = recast(book.columns.all_rows(), book.columns, MODEL, other, venues={})
+    now, then = AT.margins(book), evaluate(other, price_book(other, AT.marks, AT.surfaces), there)
+    for name in ("equity", "initial_margin", "maintenance_margin"):
+        assert abs(int(getattr(now, name)[0]) - int(getattr(then, name)[0])) <= 2
 
 
 def test_a_package_is_margined_as_its_legs() -> None:
