@@ -5,9 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from libs.options.normal import (
+    EXP_REST,
+    INVERSE_LN2,
+    INVERSE_SQRT_2PI,
+    INVERSE_SQRT_PI,
+    LN2_HIGH,
+    LN2_LOW,
+    SQRT_HALF,
+    TAIL,
+    TAIL_BELOW,
+    TAIL_FAR,
+    TAIL_FAR_BELOW,
+    TAIL_MAX,
+    TAIL_NEAR,
+    TAIL_NEAR_BELOW,
+    TAIL_NEAR_MAX,
+)
 from services.risk_evaluation.domain.arrays import F8, I8, U1
 from services.risk_evaluation.domain.options.cell import TOTAL_VOL_MAX, LineKind
-from services.risk_evaluation.domain.options.normal import INVERSE_SQRT_2PI
 from services.risk_evaluation.domain.sweep.arithmetic import (
     absolutes,
     all_above,
@@ -22,8 +38,6 @@ from services.risk_evaluation.domain.sweep.lanes import gains, larger, load, sha
 
 EIGHT = shape(8)
 PUT = int(LineKind.PUT)
-_LN2_HIGH, _LN2_LOW, _INVERSE_LN2 = 6.93147180369123816490e-01, 1.90821492927058770002e-10, 1.44269504088896338700
-_SQRT_HALF, _INVERSE_SQRT_PI = 0.70710678118654752440, 0.56418958354775628695
 _EXPONENT_MAX = 640.0  # within what `cell` computes with one exponential
 _TOTAL_VOL_MIN = 1e-15
 
@@ -31,52 +45,36 @@ _TOTAL_VOL_MIN = 1e-15
 @inlined
 def exp_lanes(x: Any) -> Any:
     """e^x of lanes in -700 .. 700 (normal.exp)."""
-    k = floors(x * _INVERSE_LN2 + 0.5)
-    high = x - k * _LN2_HIGH
-    low = k * _LN2_LOW
+    k = floors(x * INVERSE_LN2 + 0.5)
+    high = x - k * LN2_HIGH
+    low = k * LN2_LOW
     r = high - low
     t = r * r
-    c = r - t * (
-        1.66666666666666019037e-01
-        + t
-        * (
-            -2.77777777770155933842e-03
-            + t * (6.61375632143793436117e-05 + t * (-1.65339022054652515390e-06 + t * 4.13813679705723846039e-08))
-        )
-    )
+    p = EXP_REST
+    c = r - t * (p[0] + t * (p[1] + t * (p[2] + t * (p[3] + t * p[4]))))
     return (1.0 - ((low - (r * c) / (2.0 - c)) - high)) * powers_of_two(k)
 
 
 @inlined
 def upper_tail_lanes(x: Any, density: Any) -> Any:
     """Probabilities that a standard normal exceeds x ≥ 0 (normal.upper_tail)."""
-    y = x * _SQRT_HALF
-    top = (((2.15311535474403846e-8 * y + 5.64188496988670089e-1) * y + 8.88314979438837594e00) * y) + (
-        6.61191906371416295e01
-    )
-    top = (((top * y + 2.98635138197400131e02) * y + 8.81952221241769090e02) * y) + 1.71204761263407058e03
-    top = (top * y + 2.05107837782607147e03) * y + 1.23033935479799725e03
-    below = (((y + 1.57449261107098347e01) * y + 1.17693950891312499e02) * y) + 5.37181101862009858e02
-    below = (((below * y + 1.62138957456669019e03) * y + 3.29079923573345963e03) * y) + 4.36261909014324716e03
-    below = (below * y + 3.43936767414372164e03) * y + 1.23033935480374942e03
+    y, m, d8 = x * SQRT_HALF, TAIL, TAIL_BELOW
+    top = (((m[0] * y + m[1]) * y + m[2]) * y + m[3]) * y + m[4]
+    top = (((top * y + m[5]) * y + m[6]) * y + m[7]) * y + m[8]
+    below = (((y + d8[0]) * y + d8[1]) * y + d8[2]) * y + d8[3]
+    below = (((below * y + d8[4]) * y + d8[5]) * y + d8[6]) * y + d8[7]
     tail = 0.5 * density * (top / below)
-    if any_above(0.46875 - y, -1e-300):  # some lane is near the middle
-        z = y * y
-        top = (((1.85777706184603153e-1 * z + 3.16112374387056560e00) * z + 1.13864154151050156e02) * z) + (
-            3.77485237685302021e02
-        )
-        below = (((z + 2.36012909523441209e01) * z + 2.44024637934444173e02) * z) + 1.28261652607737228e03
-        near = 0.5 - 0.5 * y * ((top * z + 3.20937758913846947e03) / (below * z + 2.84423683343917062e03))
-        tail = where_above(y, 0.46875, tail, near)
-    if any_above(y, 4.0):
-        z = 1.0 / (y * y)
-        top = (((1.63153871373020978e-2 * z + 3.05326634961232344e-1) * z + 3.60344899949804439e-1) * z) + (
-            1.25781726111229246e-1
-        )
-        top = ((top * z + 1.60837851487422766e-2) * z + 6.58749161529837803e-4) * z
-        below = (((z + 2.56852019228982242e00) * z + 1.87295284992346725e00) * z) + 5.27905102951428412e-1
-        below = (below * z + 6.05183413124413191e-2) * z + 2.33520497626869185e-3
-        tail = where_above(y, 4.0, 0.5 * density * ((_INVERSE_SQRT_PI - top / below) / y), tail)
+    if any_above(TAIL_NEAR_MAX - y, -1e-300):  # some lane is near the middle
+        z, n, d = y * y, TAIL_NEAR, TAIL_NEAR_BELOW
+        top = (((n[0] * z + n[1]) * z + n[2]) * z + n[3]) * z + n[4]
+        below = (((z + d[0]) * z + d[1]) * z + d[2]) * z + d[3]
+        near = 0.5 - 0.5 * y * (top / below)
+        tail = where_above(y, TAIL_NEAR_MAX, tail, near)
+    if any_above(y, TAIL_MAX):
+        z, f, d5 = 1.0 / (y * y), TAIL_FAR, TAIL_FAR_BELOW
+        top = (((((f[0] * z + f[1]) * z + f[2]) * z + f[3]) * z + f[4]) * z + f[5]) * z
+        below = ((((z + d5[0]) * z + d5[1]) * z + d5[2]) * z + d5[3]) * z + d5[4]
+        tail = where_above(y, TAIL_MAX, 0.5 * density * ((INVERSE_SQRT_PI - top / below) / y), tail)
     return tail
 
 
