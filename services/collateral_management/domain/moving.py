@@ -22,7 +22,11 @@ def move_entity(draft: Draft, body: movement_pb2.MoveEntity, sender: commands_pb
     first = draft.account(body.account)
     if first is None or entity_of(body.account) != body.account:
         return Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"no entity {body.account}")
-    refused = _not_the_owners(first, sender) or _unreachable(draft, body, first)
+    refused = _not_the_owners(first, sender)
+    if refused is None and _calls_off(draft, body, first):
+        call_off(draft, body.account)
+        return body.account
+    refused = refused or gone(first) or _unreachable(draft, body, first)
     if refused:
         return refused
     accounts = _accounts(draft, body.account)
@@ -53,7 +57,13 @@ def move_entity(draft: Draft, body: movement_pb2.MoveEntity, sender: commands_pb
 def _not_the_owners(first: journal_pb2.Account, sender: commands_pb2.Principal) -> Refused | None:
     if sender.role == words.ROLE_CLIENT and first.owner != sender.id:
         return Refused(words.REFUSAL_NOT_AUTHORISED, f"entity {first.account} is not owned by {sender.id}")
-    return gone(first)
+    return None
+
+
+def _calls_off(draft: Draft, body: movement_pb2.MoveEntity, first: journal_pb2.Account) -> bool:
+    """A move to where it is ends one that waits for orders: a silent venue must not hold an entity for ever."""
+    is_waiting = bool(first.moving_to) and not first.moved_out
+    return is_waiting and body.to_partition == draft.state.partition and not body.into_entity
 
 
 def _unreachable(draft: Draft, body: movement_pb2.MoveEntity, first: journal_pb2.Account) -> Refused | None:

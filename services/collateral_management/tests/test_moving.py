@@ -191,6 +191,19 @@ def test_an_episode_calls_a_move_off_that_has_not_left(town: Town) -> None:
     assert not story.state.accounts[account].moving_to
 
 
+def test_its_owner_calls_a_move_off_that_waits_for_orders(town: Town) -> None:
+    story = town[0]
+    account = story.account(usd=1_000)
+    order = story.order(account, BUY, 2, 1_500_000)
+    town.do("move_entity", account=account, to_partition=1)
+    assert not town.do("move_entity", account=account, to_partition=0).refusal
+    assert (story.state.moves, story.state.accounts[account].restricted) == ({}, False)
+    story.report(order, words.REPORT_KIND_CANCELLED)
+    assert (town.pending(), story.balance(account, USD)) == ([], 1_000 * DOLLAR)
+    again = town.do("move_entity", account=account, to_partition=0)  # there is none to call off any more
+    assert again.refusal == words.REFUSAL_UNKNOWN_PARTITION
+
+
 def test_move_entity(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     story = town[0]
     account, stranger = story.account(usd=1), story.account("bob")
