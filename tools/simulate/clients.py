@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ballast.events.v1 import commands_pb2, movement_pb2
+from ballast.events.v1 import commands_pb2, lifecycle_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
 from libs.common.errors import Fault
 from libs.common.ids import SystemAccount, partition_for_owner, system_account
@@ -217,10 +217,7 @@ class Clients:
         if chance < 0.57:
             return commands_pb2.Command(place_order=self._order(account))
         if chance < 0.63 and client.orders:
-            order = rng.choice(list(client.orders))
-            return commands_pb2.Command(
-                cancel_order=commands_pb2.CancelOrder(account=client.orders[order], order=order)
-            )
+            return self._change_of_mind(client)
         asset, units = rng.choice(((USD, rng.randint(1, 30_000 * DOLLAR)), (BTC, rng.randint(1, 2 * COIN))))
         if chance < 0.73:
             return commands_pb2.Command(withdraw=commands_pb2.Withdraw(account=account, asset=asset, units=units))
@@ -239,6 +236,27 @@ class Clients:
         if self.terms is not None and chance < 0.99:
             return self.terms(account, asset, units)
         return self._spam(account, asset)
+
+    def _change_of_mind(self, client: Client) -> commands_pb2.Command:
+        """About an order, or about an account."""
+        rng = self._rng
+        order = rng.choice(list(client.orders))
+        account = client.orders[order]
+        match rng.randrange(6):
+            case 0 | 1:
+                price = round(self._market.price * rng.uniform(0.97, 1.03))
+                amended = lifecycle_pb2.AmendOrder(
+                    account=account, order=order, lots=rng.randint(1, 6_000), limit_price=price
+                )
+                return commands_pb2.Command(amend_order=amended)
+            case 2:
+                closed = self._checker.books[account >> 48].accounts.get(account)
+                if closed is not None and closed.closed:
+                    return commands_pb2.Command(reopen_account=lifecycle_pb2.ReopenAccount(account=account))
+                empty = rng.choice(client.accounts)
+                return commands_pb2.Command(close_account=lifecycle_pb2.CloseAccount(account=empty))
+            case _:
+                return commands_pb2.Command(cancel_order=commands_pb2.CancelOrder(account=account, order=order))
 
     def _move(self, client: Client, account: int) -> commands_pb2.Command:
         """To a partition, alone or to join another entity of the same owner, or of somebody else."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from ballast.events.v1 import commands_pb2, custody_pb2
+from ballast.events.v1 import commands_pb2, custody_pb2, lifecycle_pb2
 from ballast.types.v1 import custody_pb2 as custody_words
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
@@ -55,7 +55,7 @@ class Staff:
         waits = any(not one.to_account for one in books[partition].reservations.values())
         agreed = [(one, each) for one, terms in books[partition].custody.terms.items() for each in terms]
         # A gate closes on what waits behind it, and what may be lent is lent.
-        match rng.choice([0] * (1 + 4 * waits) + [1] * (1 + 4 * bool(agreed)) + [2, 2, 3]):
+        match rng.choice([0] * (1 + 4 * waits) + [1] * (1 + 4 * bool(agreed)) + [2, 2, 3, 4]):
             case 0:
                 closed = waits or rng.random() < 0.5
                 command.set_gate.CopyFrom(
@@ -73,6 +73,12 @@ class Staff:
                 units = rng.randint(-4_000, 8_000) * (DOLLAR if asset == USD else COIN // 10_000)
                 command.move_location.CopyFrom(
                     custody_pb2.MoveLocation(account=account, asset=asset, venue=rng.choice((1, 2)), units=units)
+                )
+            case 4:
+                held = [one.account for one in books[partition].accounts.values() if one.held]
+                account, restricted = (rng.choice(held), False) if held else (account, rng.random() < 0.5)
+                command.restrict_account.CopyFrom(
+                    lifecycle_pb2.RestrictAccount(account=account, restricted=restricted, reason="a drill")
                 )
             case _:
                 loss, haircut = rng.choice((0, 0, 50_000, 300_000)), rng.choice((0, 500_000, 1_000_000))

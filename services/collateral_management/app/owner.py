@@ -261,7 +261,7 @@ class PartitionOwner:
         if time.monotonic() - self._claimed_at_s > RECLAIM_SECONDS:
             await self._journal.reclaim(secrets.token_bytes(16))
             self._claimed()
-        if (wait_s := self._appended_at_s + GATHER_SECONDS - time.monotonic()) > 0:
+        if (wait_s := self._appended_at_s + GATHER_SECONDS - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(wait_s)
         skip_offset, skip_index = self._journal.input_position
         frame = Frame()
@@ -323,7 +323,7 @@ class PartitionOwner:
     async def _append(self, frame: Frame) -> None:
         context = frame.opened()
         body = frame.body(fingerprint=self._state.fingerprint)
-        self._appended_at_s = time.monotonic()
+        self._appended_at_s = asyncio.get_running_loop().time()  # the loop's: virtual in the simulation
         self._count(frame.outcomes)
         self._built_at[context.sequence] = time.monotonic()
         await self._journal.append(

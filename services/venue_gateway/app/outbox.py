@@ -40,9 +40,10 @@ class Outbox:
             while queued:
                 record = queued[:RECORD_COMMANDS_MAX]
                 del queued[:RECORD_COMMANDS_MAX]
-                started_s = time.monotonic()
+                loop = asyncio.get_running_loop()  # its time is virtual in the simulation
+                started_s = loop.time()
                 await self._commands.send(partition, record)
-                if (wait_s := started_s + GATHER_SECONDS - time.monotonic()) > 0:
+                if (wait_s := started_s + GATHER_SECONDS - loop.time()) > 0:
                     await asyncio.sleep(wait_s)
         except Fault:
             queued.clear()
