@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ballast.events.v1 import journal_pb2
 from libs.common.accounts import Attributes, Lines
-from libs.common.book import Fingerprint, PartitionBook, item_of
+from libs.common.book import Fingerprint, PartitionBook, fold_account
 from libs.common.chain import ChainHead
 from libs.common.errors import invariant
 from libs.common.ids import system_kind
@@ -44,11 +44,7 @@ def begin_book(book: PartitionBook, kept: Kept) -> None:
     for number, (account, packed_attributes, packed_lines) in enumerate(kept.accounts):
         lines.load(account, packed_lines)
         if packed_attributes:
-            attributes.load(account, packed_attributes)
-            effect = journal_pb2.Effect(account=journal_pb2.Account.FromString(packed_attributes))
-            item = item_of(effect)
-            if item is not None and item[1] is not None:
-                fingerprint.replace(item[0], None, item[1])
+            fold_account(attributes, fingerprint, journal_pb2.Account.FromString(packed_attributes))
         if number % 4_096 == 0:
             fingerprint.digest  # noqa: B018  hashes what has come, which would be kept until it is asked for
     whose, every = _lines(kept.accounts)

@@ -12,6 +12,7 @@ from libs.common.parameters import Parameters
 from services.risk_evaluation.domain.columns import Column, Indices, OpenOrder
 from services.risk_evaluation.domain.model import Model, build_model
 from services.risk_evaluation.domain.prices import Mark
+from services.risk_evaluation.domain.sweep import live as live_book
 from services.risk_evaluation.domain.sweep.layout import kernel_table
 from services.risk_evaluation.domain.sweep.live import LiveBook
 from services.risk_evaluation.domain.sweep.movers import WINDOW, is_covered, reference
@@ -175,3 +176,19 @@ def test_slopes_hold_over_the_window(key: int) -> None:
         slope = ((now[value] - now[rows]) - (was[value] - was[rows])) / moves[number]
         room = spread[kind, line][rows] + 1e-6 * np.abs(middle[kind, line][rows]) + 1.0
         assert np.all(np.abs(slope - middle[kind, line][rows]) <= room), (line, slope)
+
+
+def test_a_whole_book_is_taken_at_once_and_followed_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_book, "ROWS_AT_ONCE", 100)
+    random = np.random.default_rng(11)
+    book = Book(MODEL)
+    for number in range(500):
+        fill(book, random, number)
+    live = LiveBook(MODEL, book.columns, ticks_from=0)
+    for step, prices in enumerate(walk(random, 0.0005, 12)):
+        assert_right(live, book, at(prices))
+        for _ in range(7):
+            fill(book, random, int(random.integers(0, 520)))
+        if step == 6:  # everyone is touched: the book is taken whole once more
+            for number in range(500):
+                fill(book, random, number)

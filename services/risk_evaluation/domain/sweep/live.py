@@ -16,7 +16,14 @@ from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices, price_book
 from services.risk_evaluation.domain.scan import capped_lots
 from services.risk_evaluation.domain.sweep.arena import Arena
-from services.risk_evaluation.domain.sweep.engine import Split, Standings, run_alone, run_entities, split
+from services.risk_evaluation.domain.sweep.engine import (
+    Split,
+    Standings,
+    arena_of,
+    run_alone,
+    run_entities,
+    split,
+)
 from services.risk_evaluation.domain.sweep.entities import order_table
 from services.risk_evaluation.domain.sweep.fingerprints import LINE, sum_of_lines
 from services.risk_evaluation.domain.sweep.layout import KernelTable, kernel_table
@@ -189,6 +196,11 @@ class LiveBook:
         if count != self._money.shape[0]:
             self._money = np.concatenate([self._money, np.zeros(count - self._money.shape[0])])
             self._out = self._out.with_room(count)
+        if len(changed) == count >= ROWS_AT_ONCE:  # a whole book at once, as after a start
+            book = self._columns.all_rows()
+            self._arena, self._ticking = arena_of(self._model, book), None
+            self._money = still_money(self._model, prices, book)
+            return np.arange(count)
         lines = np.arange(len(self._model.lines.bucket))
         for begin in range(0, len(changed), ROWS_AT_ONCE):
             rows = changed[begin : begin + ROWS_AT_ONCE]
