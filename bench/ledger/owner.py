@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aiokafka import AIOKafkaProducer
 
+from ballast.events.v1 import commands_pb2
 from bench.ledger.town import Accepted, Spent, Town
 from libs.common.topics import COMMANDS
 
@@ -83,12 +84,13 @@ async def through(
     """Milliseconds of each record from sent to read back."""
     reader.mark()
     due = await _send(producer, topic, partition, records, pace_s=pace_s)
-    await reader.reach(max(due))
+    ends = [len(commands_pb2.CommandBatch.FromString(record).commands) - 1 for record in records]
+    await reader.reach(max(due), ends[-1])
     found = []
     frames = iter(reader.frames)
     frame = next(frames)
-    for record, sent_s in sorted(due.items()):
-        while frame.offset < record:
+    for (record, sent_s), end in zip(sorted(due.items()), ends, strict=True):
+        while (frame.offset, frame.index) < (record, end):
             frame = next(frames)
         found.append((frame.at_s - sent_s) * 1_000)
     return found

@@ -27,31 +27,32 @@ from libs.common.topics import COMMANDS, FRAME_BYTES_MAX, JOURNAL, Retention, To
 from tools.lifeline import lifeline
 from tools.topics import create_topics
 
-_HEAD = struct.Struct("<qI")
+_HEAD = struct.Struct("<qII")
 _SECONDS_MAX = 60.0
 
-Write = Callable[[bytes, int], Awaitable[None]]
+Saved = tuple[int, int, bytes]  # offset and index of the command that completes a frame, its body
+Write = Callable[[bytes, int, int], Awaitable[None]]
 
 
 def save(path: Path, frames: Sequence[Accepted], *, first: int) -> None:
-    """Keeps bodies with the offset, from `first` on, of the record that completes each."""
-    path.write_bytes(b"".join(_HEAD.pack(one.offset - first, len(one.body)) + one.body for one in frames))
+    """Keeps bodies with offset, from `first` on, and index of the command that completes each."""
+    path.write_bytes(b"".join(_HEAD.pack(one.offset - first, one.index, len(one.body)) + one.body for one in frames))
 
 
-def _saved(path: Path) -> Iterator[tuple[int, bytes]]:
+def _saved(path: Path) -> Iterator[Saved]:
     content, at = path.read_bytes(), 0
     while at < len(content):
-        offset, size = _HEAD.unpack_from(content, at)
+        offset, index, size = _HEAD.unpack_from(content, at)
         at += _HEAD.size
-        yield offset, content[at : at + size]
+        yield offset, index, content[at : at + size]
         at += size
 
 
 class Committed:
     """Reads committed records; each stands for the frame with its number."""
 
-    def __init__(self, bootstrap: str, topic: str, offsets: Sequence[int]) -> None:
-        self._offsets = offsets
+    def __init__(self, bootstrap: str, topic: str, ends: Sequence[tuple[int, int]]) -> None:
+        self._ends = ends
         self._partition = TopicPartition(topic, 0)
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=bootstrap,
@@ -80,10 +81,10 @@ class Committed:
     async def reach(self, offset: int, index: int = 0) -> None:
         """Returns when the record of that input is committed. Raises TimeoutError."""
         async with asyncio.timeout(_SECONDS_MAX):
-            while not self.frames or self.frames[-1].offset < offset:
+            while not self.frames or (self.frames[-1].offset, self.frames[-1].index) < (offset, index):
                 for record in (await self._consumer.getmany(timeout_ms=500)).get(self._partition, ()):
                     at_s = time.perf_counter()
-                    self.frames.append(Accepted(self._offsets[len(self.frames)], index, at_s, record.value))
+                    self.frames.append(Accepted(*self._ends[len(self.frames)], at_s, record.value))
 
 
 async def run(town: Town, mode: str, records: Sequence[bytes], frames: Sequence[Accepted], *, commands: int) -> Taken:
@@ -97,8 +98,8 @@ async def run(town: Town, mode: str, records: Sequence[bytes], frames: Sequence[
     save(bodies, frames, first=first)
     command = [sys.executable, "-m", "bench.ledger.peers", mode, town.bootstrap, fed.name, out.name, str(bodies)]
     process = await asyncio.create_subprocess_exec(*lifeline(*command), stdout=asyncio.subprocess.PIPE)
-    offsets = [one.offset - first for one in frames]
-    reader = Tail(town.bootstrap, out, 0) if mode == "chain" else Committed(town.bootstrap, out.name, offsets)
+    ends = [(one.offset - first, one.index) for one in frames]
+    reader = Tail(town.bootstrap, out, 0) if mode == "chain" else Committed(town.bootstrap, out.name, ends)
     following = asyncio.create_task(reader.follow()) if isinstance(reader, Tail) else None
     try:
         if isinstance(reader, Committed):
@@ -121,7 +122,7 @@ async def run(town: Town, mode: str, records: Sequence[bytes], frames: Sequence[
         await process.wait()
 
 
-async def _copy(bootstrap: str, commands: str, frames: Sequence[tuple[int, bytes]], write: Write) -> None:
+async def _copy(bootstrap: str, commands: str, frames: Sequence[Saved], write: Write) -> None:
     partition = TopicPartition(commands, 0)
     consumer = new_consumer(bootstrap=bootstrap, client_id="bench-peer")
     await consumer.start()
@@ -129,18 +130,18 @@ async def _copy(bootstrap: str, commands: str, frames: Sequence[tuple[int, bytes
     consumer.seek(partition, 0)
     print("ready", flush=True)
     waiting = iter(frames)
-    offset, body = next(waiting)
+    offset, index, body = next(waiting)
     try:
         while True:
             for record in (await consumer.getmany(partition, timeout_ms=250, max_records=512)).get(partition, ()):
                 while offset <= record.offset:
-                    await write(body, offset)
-                    offset, body = next(waiting, (1 << 62, b""))
+                    await write(body, offset, index)
+                    offset, index, body = next(waiting, (1 << 62, 0, b""))
     finally:
         await consumer.stop()
 
 
-async def _chain(bootstrap: str, commands: str, out: str, frames: Sequence[tuple[int, bytes]]) -> None:
+async def _chain(bootstrap: str, commands: str, out: str, frames: Sequence[Saved]) -> None:
     topic = Topic(out, 1, Retention.KEEP, JOURNAL.message, chained=True)
     writer = ChainWriter(
         bootstrap=bootstrap, topic=topic, partition=0, owner=secrets.token_bytes(16), input_topic_id=b"",
@@ -148,15 +149,15 @@ async def _chain(bootstrap: str, commands: str, out: str, frames: Sequence[tuple
     )  # fmt: skip
     await writer.take_over(lambda frame: None)
 
-    async def write(body: bytes, offset: int) -> None:
+    async def write(body: bytes, offset: int, index: int) -> None:
         await writer.append(
-            body, input_offset=offset, input_index=0, run_time_ns=offset, control_sequence=0, headers={}
+            body, input_offset=offset, input_index=index, run_time_ns=offset, control_sequence=0, headers={}
         )
 
     await _copy(bootstrap, commands, frames, write)
 
 
-async def _transactions(bootstrap: str, commands: str, out: str, frames: Sequence[tuple[int, bytes]]) -> None:
+async def _transactions(bootstrap: str, commands: str, out: str, frames: Sequence[Saved]) -> None:
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap,
         client_id="bench-transactions",
@@ -168,7 +169,7 @@ async def _transactions(bootstrap: str, commands: str, out: str, frames: Sequenc
     )
     await producer.start()
 
-    async def write(body: bytes, offset: int) -> None:
+    async def write(body: bytes, offset: int, index: int) -> None:
         async with producer.transaction():
             await producer.send(out, body, partition=0)
             await producer.send_offsets_to_transaction({TopicPartition(commands, 0): offset + 1}, "bench-peer")

@@ -39,7 +39,7 @@ _LOG = logging.getLogger("ballast.ledger")
 FRAME_COMMANDS_MAX = 512
 FRAME_BYTES_MAX = 1024 * 1024  # a frame is closed at the command that passes this; one command's effects fit above it
 POLL_SECONDS = 0.25
-GATHER_SECONDS = 0.003  # between frames: one costs the broker and every reader as much as dozens of commands
+GATHER_SECONDS = 0.004  # between frames: one costs the broker and every reader as much as dozens of commands
 RECLAIM_SECONDS = 3_600.0
 ALERTS = (
     "credit_in_suspense", "fact_in_suspense", "gate_closed", "impossible_fill", "late_report", "link_refused",
