@@ -20,4 +20,4 @@ class Settings(ServiceSettings):
 
     shadow_config_directory: Path | None = None
     shadow_every_frames: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    kernel_from_accounts: Annotated[int, Field(ge=0, le=100_000_000)] = 256
+    kernel_from_accounts: Annotated[int, Field(ge=0, le=100_000_000)] = 64
