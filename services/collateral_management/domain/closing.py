@@ -65,7 +65,7 @@ def _close_batch(
     alive = [one for one in draft.state.orders.values() if _goes_on(one, body.instrument)]
     for order in alive[: sweeps.ACCOUNTS_MAX]:
         cancel(draft, order, reason=words.REFUSAL_INSTRUMENT_CLOSED)
-    if len(alive) > sweeps.ACCOUNTS_MAX // 2:  # enough for one frame
+    if 2 * len(alive) > sweeps.ACCOUNTS_MAX:  # enough for one frame
         sweep.batches += 1
         draft.note(journal_pb2.Effect(sweep=sweep))
         return
