@@ -118,7 +118,7 @@ class OwnedMarksLog:
         offset = self._fold.snapshot_offset
         body = body_of(rows, is_snapshot=is_snapshot, snapshot_offset=offset, volatilities=volatilities)
         body.surfaces.extend(map(surface_message, surfaces))
-        body.settlement_average.extend(map(_average_message, settlements))
+        body.settlement_average.extend(map(average_message, settlements))
         accepted = await self._writer.append(
             body.SerializeToString(),
             input_offset=-1,
@@ -168,7 +168,8 @@ def body_of(
     )
 
 
-def _average_message(one: SettlementAverage) -> market_pb2.SettlementAverage:
+def average_message(one: SettlementAverage) -> market_pb2.SettlementAverage:
+    """A settlement average as it goes onto the log."""
     return market_pb2.SettlementAverage(
         instrument=one.instrument,
         price=one.price,

@@ -10,9 +10,18 @@ from ballast.events.v1 import lifecycle_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
 from ballast.types.v1 import market_pb2 as sides
+from libs.common.ids import InstrumentId
 from libs.common.parameters import Clearing, PrincipalRule
-from libs.common.units import UnixNs
+from libs.common.units import SECOND_NS, UnixNs
+from libs.common.validity import ValidityClass
+from services.collateral_management.domain import sweeps
 from services.collateral_management.tests import dated
+from services.interest_accrual.app.endings import Endings
+from services.interest_accrual.app.view import View
+from services.price_ingestion.adapters.marks_log import average_message
+from services.price_ingestion.domain.averages import Averages
+from services.price_ingestion.domain.guard import Mark
+from services.price_ingestion.domain.marks import MarkRow
 from tools.reconcile.tests import story as story_module
 from tools.reconcile.tests.story import BTC, BUY, DOLLAR, HOUR_NS, PERP, SELL, USD, Story
 
@@ -180,3 +189,39 @@ def test_equity_stays_and_the_requirement_does_not_rise_across_an_expiry(
     (after, required) = story.publish()[account]
     assert abs(after - equity) <= 1_000  # a unit of BTC is worth 170 · 10^-6 USD
     assert required <= maintenance
+
+
+def test_from_the_index_to_the_last_position_without_a_person(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prices average, interest proposes and relays, the ledger closes in batches, the reader finds nothing wrong."""
+    parameters = story_module.PARAMETERS
+    monkeypatch.setattr(sweeps, "ACCOUNTS_MAX", 2)
+    for number in range(5):
+        account = story.account(f"owner{number}", usd=9_000)
+        story.trade(f"owner{number}", account, BUY, 100 + number, 1_500_100, instrument=PERP)
+    averages, view = Averages(parameters), View(parameters)
+    endings, perp = Endings(view), next(one for one in parameters.instruments if one.id == PERP)
+    for minutes, price in ((-40, 1_400_000), (-20, 1_420_000), (-10, 1_460_000), (1, 900_000)):
+        story.now_ns = ENDS + minutes * 60 * SECOND_NS
+        story.mark(price, hours=0)
+        rows = [MarkRow(InstrumentId(1), Mark(price, price, 0, ValidityClass.VALID), price)]
+        for one in averages.take(rows, now_ns=UnixNs(story.now_ns)):
+            story.marks[-1].body.settlement_average.append(average_message(one))
+        last = story.marks[-1]
+        view.fold_marks(sequence=last.sequence, run_time_ns=last.run_time_ns, body=last.body)
+    seen, rounds = 0, 0
+    while rounds < 10:
+        for frame in story.frames[seen:]:
+            view.fold_journal(frame.partition, sequence=frame.sequence, body=frame.body)
+        seen = len(story.frames)
+        due = endings.due(perp, now_s=0.0)
+        if not due:
+            break
+        rounds += 1
+        for partition, command in due:
+            closing = command.close_instrument
+            fields = {each.name: value for each, value in closing.ListFields()}
+            story.send("close_instrument", partition=partition, **fields)
+    assert [book.lifecycle.listings[PERP].price for book in story.books] == [1_426_666] * 4
+    assert not [line for book in story.books for line in book.lines if line[1] == PERP and line[0] > 1 << 32]
+    assert rounds == 4  # the home partition, the others, and two batches more of the one with five holders
+    passes(story)
