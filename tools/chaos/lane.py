@@ -11,12 +11,14 @@ from typing import Any
 import grpc
 
 from ballast.api.v1 import client_pb2, client_pb2_grpc
+from ballast.types.v1.ledger_pb2 import REFUSAL_KEY_EXPIRED
 from libs.common import rpc
 from services.venue_gateway.app.clients import session_of
 from tools.chaos.model import Sent
 from tools.chaos.waiting import holds_within
 
 BATCH_MAX = 64
+_UNANSWERED_MAX = 512
 SILENCE_SECONDS_MAX = 12.0  # without an answer for so long a client connects anew
 _PAUSE_SECONDS = 0.3
 _COPIES_AT_ONCE = 4
@@ -34,7 +36,7 @@ class Lane:
         make: the next command, None when none is to be sent now.
         on_told: told each command at its first answer.
         twice, again: shares that are sent twice, and again after the answer.
-        unanswered_max: how far numbers run ahead of the first without an answer: within the window of the session.
+        window: outcomes that the ledger remembers of a session; numbers run ahead of the first without an answer by half.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Lane:
         on_told: Callable[[Sent], None],
         twice: float,
         again: float,
-        unanswered_max: int,
+        window: int,
     ) -> None:
-        self._unanswered_max = unanswered_max
+        self.forgotten: list[int] = []  # numbers that were told to be expired while they could not be
+        self._window = window
+        self._unanswered_max = min(_UNANSWERED_MAX, window >> 1)
         self.principal = principal
         self.session = dice.randbytes(16)
         self.journalled_as = session_of(principal, self.session)
@@ -211,5 +215,7 @@ class Lane:
     def _take(self, each: client_pb2.SubmitOutcome) -> None:
         one = self.sent[each.n - 1]
         one.answers.append((each.outcome.refusal, each.outcome.subject))
+        if each.outcome.refusal == REFUSAL_KEY_EXPIRED and len(self.sent) - each.n < self._window:
+            self.forgotten.append(each.n)
         if self._unanswered.pop(each.n, self) is None:
             self._on_told(one)

@@ -137,7 +137,7 @@ async def play(broker: Broker, *, doses: Doses, seed: int, directory: Path, conf
                     channel, name, dice=Random(dice.getrandbits(64)), allowed=flow.take, on_told=flow.answered,
                     now_ns=lambda: house.now_ns, partitions=loaded.parameters.partitions,
                     twice=doses.twice, again=doses.again,
-                    unanswered_max=min(512, doses.session_outcomes >> 1),
+                    window=doses.session_outcomes,
                 )
                 for name in _names(loaded.parameters.partitions)
             ]  # fmt: skip
@@ -244,6 +244,9 @@ async def _prove(
         same = status is not None and (status.sequence, status.fingerprint) == (sequence, fingerprint)
         outcome.proof.check(same, f"partition {partition}: risk's fold at {sequence} is not the state of its owner")
     sent = [one for trader in traders for one in trader.everything()]
+    for lane in (each for trader in traders for each in trader.lanes):
+        forgotten = f"{len(lane.forgotten)} outcomes forgotten inside the window, such as {lane.forgotten[:3]}"
+        outcome.proof.check(not lane.forgotten, f"{lane.principal}: {forgotten}")
     names = [CUSTODIAN, *(trader.name for trader in traders)]
     prove(outcome.proof, sent, journal, own=names)
     for one in verified.partitions:

@@ -54,7 +54,7 @@ class Trader:
         partitions: int,
         twice: float,
         again: float,
-        unanswered_max: int,
+        window: int,
     ) -> None:
         self.name = name
         self.accounts: list[int] = []
@@ -77,7 +77,7 @@ class Trader:
         def lane(principal: str, make: Callable[[], Made | None]) -> Lane:
             return Lane(
                 channel, principal, dice=Random(dice.getrandbits(64)), make=make, on_told=self._told,
-                twice=twice, again=again, unanswered_max=unanswered_max,
+                twice=twice, again=again, window=window,
             )  # fmt: skip
 
         self.own = lane(name, self._make_own)

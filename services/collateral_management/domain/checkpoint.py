@@ -71,6 +71,8 @@ def save(state: State, changes: Changes) -> Iterator[Item]:
             effect = journal_pb2.Effect.FromString(found)
             yield name, _Item(effect=checkpoint_pb2.EffectItem(effect=effect, place=place))
     for (principal, session), chunks in changes.sessions.items():
+        # Outcomes since the names were taken come along: the session's high mark is of now, and a fold skips up to it.
+        chunks = chunks | state.changes.sessions.get((principal, session), set())
         yield from _save_session(state.session(principal, session), principal, session, chunks, gone)
     for principal, text in changes.client_keys:
         yield from _save_key(state, principal, text, gone)
