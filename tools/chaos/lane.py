@@ -36,7 +36,7 @@ class Lane:
         make: the next command, None when none is to be sent now.
         on_told: told each command at its first answer.
         twice, again: shares that are sent twice, and again after the answer.
-        window: outcomes that the ledger remembers of a session; numbers run ahead of the first without an answer by half.
+        window: outcomes that the ledger remembers of a session; numbers run ahead of what has no answer by half of it.
     """
 
     def __init__(

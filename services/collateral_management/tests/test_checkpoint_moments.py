@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 
 from ballast.events.v1 import checkpoint_pb2
+from ballast.types.v1 import ledger_pb2
 from services.collateral_management.domain.changes import Changes
 from services.collateral_management.domain.checkpoint import Loading, everything, save
 from services.collateral_management.domain.remembered import Remembered
@@ -18,7 +19,9 @@ KEEP = 1_000
 
 def remember(state: State, first: int, last: int) -> None:
     for n in range(first, last + 1):
-        state.remember_session("ann", SESSION, n, Remembered(b"%016d" % n, 0, "", n), keep=KEEP)
+        state.remember_session(
+            "ann", SESSION, n, Remembered(b"%016d" % n, ledger_pb2.REFUSAL_UNSPECIFIED, "", n), keep=KEEP
+        )
 
 
 @pytest.mark.parametrize("at", [1, 255, 256, 300, 511, 512])
