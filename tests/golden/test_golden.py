@@ -66,6 +66,7 @@ def test_every_arm_of_every_oneof_has_a_sample() -> None:
         f"{sample.message.DESCRIPTOR.full_name}[{choice.name}={arm.name}]"
         for sample in samples().values()
         for choice in sample.message.DESCRIPTOR.oneofs
+        if not choice.name.startswith("_")  # an `optional` field stands alone in a oneof that nobody wrote
         for arm in choice.fields
     }
     assert len(arms) > 40

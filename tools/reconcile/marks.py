@@ -39,9 +39,7 @@ class MarkHistory:
         self.by_instrument: Counter[tuple[int, str]] = Counter()  # published marks by instrument and class
         self._level_frames = array("Q")  # frame numbers at which volatilities moved
         self._levels: list[dict[int, Sigmas]] = []
-        self._surface_frames: dict[
-            int, array[int]
-        ] = {}  # underlying -> frame numbers
+        self._surface_frames: dict[int, array[int]] = {}  # underlying -> frame numbers
         self._surfaces: dict[int, list[VolatilitySurface | None]] = {}
         self._settlements: dict[int, tuple[int, int]] = {}  # instrument -> final price, first frame that has it
         self._frames: dict[int, array[int]] = {}  # instrument -> frame numbers at which its mark was published
