@@ -127,7 +127,9 @@ class Town:
     async def changed(self, accounts: int) -> Written:
         """Writes a checkpoint after so many accounts have changed."""
         changes, self.state.changes = self.state.changes, type(self.state.changes)()
-        changes.accounts = {account_id(partition=self._partition, entity=n, sub=0) for n in range(1, accounts + 1)}
+        changes.accounts = dict.fromkeys(
+            int(account_id(partition=self._partition, entity=n, sub=0)) for n in range(1, accounts + 1)
+        )
         before, began_s, cpu_s = self._items(), time.monotonic(), time.process_time()
         await self._writer.write(1, changes)
         return Written(self._items() - before, time.process_time() - cpu_s, time.monotonic() - began_s)

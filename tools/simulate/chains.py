@@ -50,6 +50,7 @@ class Follower:
     def begin_at(self, head: ChainHead) -> None:
         """Reads on behind a head."""
         self.rule, self.position = rule_at(head), head.offset + 1
+        self._is_whole = False
 
     @property
     def caught_up(self) -> bool:

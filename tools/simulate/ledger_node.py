@@ -14,8 +14,10 @@ from libs.common.service import Health
 from services.collateral_management.app.audit import Audit
 from services.collateral_management.app.owner import AcceptedBooks, Gauges, PartitionOwner, gauges
 from services.collateral_management.app.ports import Received
+from services.collateral_management.app.restore import Restorer
 from services.collateral_management.app.supervisor import Supervisor
 from tools.simulate.chains import Follower, Writer
+from tools.simulate.checkpoints import checkpoints_of
 from tools.simulate.house import COMMANDS_TOPIC_ID, PARTITIONS, parameters
 from tools.simulate.network import Node
 from tools.simulate.setting import Sender, Setting
@@ -120,6 +122,7 @@ class LedgerNode(Node):
         self._books = AcceptedBooks()
         session = setting.network.rng.randbytes(16)
         self._sender = Sender(self, setting, principal="collateral_management", session=session)
+        self._restorers = [Restorer(one) for one in range(PARTITIONS)]
         self._leaving: asyncio.Task[None] | None = None
         self._supervisor = Supervisor(
             new_owner=self._new_owner,
@@ -167,4 +170,7 @@ class LedgerNode(Node):
             shown=_shown(),
             audit=Audit(partition, partitions=PARTITIONS, found=setting.checker.found, paid=lambda *_: None),
             commands=self._sender,
+            checkpoints=checkpoints_of(
+                self, setting.checkpoints[partition], partition, self._restorers[partition], topic=COMMANDS_TOPIC_ID
+            ),
         )

@@ -9,6 +9,7 @@ from functools import partial
 from ballast.events.v1 import commands_pb2
 from libs.common.commands import CommandEncoder
 from tools.simulate.checker import Checker
+from tools.simulate.checkpoints import CheckpointLog
 from tools.simulate.house import PARTITIONS
 from tools.simulate.network import Log, Network, Node
 from tools.simulate.plain_chain import PlainChain
@@ -29,6 +30,7 @@ class Setting:
     journal_chains: list[PlainChain]
     marks_chain: PlainChain
     control_chain: PlainChain
+    checkpoints: list[CheckpointLog]
 
 
 def new_setting(network: Network, checker: Checker) -> Setting:
@@ -50,7 +52,7 @@ def new_setting(network: Network, checker: Checker) -> Setting:
         log.watchers.append(partial(checker.commands, one))
     return Setting(
         network, checker, journals, commands, [Log(f"margins {one}") for one in numbers], marks, control,
-        Log("liquidity"), chains, marks_chain, control_chain,
+        Log("liquidity"), chains, marks_chain, control_chain, [CheckpointLog() for _ in numbers],
     )  # fmt: skip
 
 

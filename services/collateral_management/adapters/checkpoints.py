@@ -47,6 +47,7 @@ class KafkaCheckpoints:
         self._topic = topic.name
         self._partition = TopicPartition(topic.name, partition)
         self._producer: AIOKafkaProducer | None = None
+        self._heads: frozenset[int] | None = None  # epochs, as last read
 
     async def newest(self) -> int | None:
         """Highest epoch of the heads among the last records, None when there is none: a good guess, no more."""
@@ -78,6 +79,7 @@ class KafkaCheckpoints:
                 else:
                     self._name(record)
             yield found, heads
+        self._heads = frozenset(heads)
         yield [], heads
 
     async def write(self, epoch: int, items: Sequence[Item], *, version: int) -> None:
@@ -87,18 +89,23 @@ class KafkaCheckpoints:
 
     async def remove_older(self, epoch: int) -> int:
         """Returns how many items of older epochs were there, when they are gone: their heads first. Raises Fault."""
+        if self._heads is None:
+            async for _ in self.read(None):
+                pass
+        # Heads first: a set that lacks items must not look complete.
+        heads = [one for one in self._heads or () if one < epoch]
+        due = dict.fromkeys(key_of(Name(self._partition.partition, one, HEAD)) for one in heads)
         removed = 0
-        for are_heads in (True, False):  # a set that lacks items must not look complete
-            due: dict[bytes, None] = {}
-            async for records in self._records():
-                for record in records:
-                    name = self._name(record)
-                    if name.epoch < epoch and (name.item == HEAD) is are_heads and record.key is not None:
-                        due.pop(record.key, None) if record.value is None else due.setdefault(record.key)
-                while len(due) >= _REMOVALS_A_WRITE:
-                    removed += await self._remove(due)
-            while due:
+        while due:
+            removed += await self._remove(due)
+        async for records in self._records():
+            for record in records:
+                if record.key is not None and self._name(record).epoch < epoch:
+                    due.pop(record.key, None) if record.value is None else due.setdefault(record.key)
+            while len(due) >= _REMOVALS_A_WRITE:
                 removed += await self._remove(due)
+        while due:
+            removed += await self._remove(due)
         return removed
 
     async def stop(self) -> None:

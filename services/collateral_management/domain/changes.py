@@ -9,7 +9,7 @@ CHUNK_BITS = 8  # outcomes of a session are saved together while their numbers s
 
 @dataclass(slots=True)
 class Changes:
-    """Names of what is to be saved again; what is no longer there is to be removed.
+    """Names of what is to be saved again, in the order it changed; what is no longer there is to be removed.
 
     Args:
         accounts: whose attributes or lines.
@@ -19,11 +19,11 @@ class Changes:
         funding: instruments.
     """
 
-    accounts: set[int] = field(default_factory=set)
-    items: set[tuple[int, ...]] = field(default_factory=set)
+    accounts: dict[int, None] = field(default_factory=dict)
+    items: dict[tuple[int, ...], None] = field(default_factory=dict)
     sessions: dict[tuple[str, bytes], set[int]] = field(default_factory=dict)
-    client_keys: set[tuple[str, str]] = field(default_factory=set)
-    funding: set[int] = field(default_factory=set)
+    client_keys: dict[tuple[str, str], None] = field(default_factory=dict)
+    funding: dict[int, None] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of items that saving writes, at least."""

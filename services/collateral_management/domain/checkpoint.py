@@ -23,15 +23,15 @@ _Item = checkpoint_pb2.CheckpointItem
 def everything(state: State) -> Changes:
     """Names of all there is to save."""
     return Changes(
-        accounts=set(chain(state.accounts, state.accounts_with_lines())),
-        items=set(state.items),
+        accounts=dict.fromkeys(chain(state.accounts, state.accounts_with_lines())),
+        items=dict.fromkeys(state.items),
         sessions={
             (principal, key): {n >> CHUNK_BITS for n in one.outcomes}
             for principal, sessions in state.sessions.items()
             for key, one in sessions.items()
         },
-        client_keys={(principal, key) for principal, keys in state.client_keys.items() for key in keys},
-        funding=set(state.funding),
+        client_keys={(principal, key): None for principal, keys in state.client_keys.items() for key in keys},
+        funding=dict.fromkeys(state.funding),
     )
 
 

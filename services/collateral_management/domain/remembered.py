@@ -87,10 +87,10 @@ class Memory:
         keys = self.client_keys.setdefault(principal, OrderedDict())
         keys.pop(key, None)  # one issued anew goes to the end
         keys[key] = replace(remembered, place=self.next_place())
-        self.changes.client_keys.add((principal, key))
+        self.changes.client_keys[(principal, key)] = None
         while keys and next(iter(keys.values())).issued_at_ns < oldest_ns:
             expired, _ = keys.popitem(last=False)
-            self.changes.client_keys.add((principal, expired))
+            self.changes.client_keys[(principal, expired)] = None
 
     def next_place(self) -> int:
         """Place of what comes now among what is forgotten in the order it came."""

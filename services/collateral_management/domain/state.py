@@ -253,7 +253,7 @@ class State(Memory):
                 pass
 
     def _keep(self, key: tuple[int, ...], effect: journal_pb2.Effect, *, is_live: bool) -> None:
-        self.changes.items.add(key)
+        self.changes.items[key] = None
         if is_live or key[0] == ORDER:  # a closed order is remembered for a while
             self.items[key] = effect.SerializeToString()
             return
@@ -261,12 +261,12 @@ class State(Memory):
         if key[0] == EPISODE:  # an account's last closing outlives the episode
             aside = (-EPISODE, effect.episode.account)
             self.items[aside] = effect.SerializeToString()
-            self.changes.items.add(aside)
+            self.changes.items[aside] = None
 
     def put_line(self, account: int, asset: int, kind: int, value: tuple[int, int]) -> None:
         """Overwrites a line's balance and version."""
         old = self._lines.set(account, asset, kind, value)
-        self.changes.accounts.add(account)
+        self.changes.accounts[account] = None
         self._fingerprint.replace((1, account, asset, kind), old, value)
         if kind in _INDEXED and system_kind(account) is None:
             self._index(account, asset, kind, value[0])
@@ -300,7 +300,7 @@ class State(Memory):
             self._note_account(load_account(self.accounts, self._fingerprint, attributes), is_new=is_new)
 
     def _apply_account(self, one: journal_pb2.Account) -> None:
-        self.changes.accounts.add(one.account)
+        self.changes.accounts[one.account] = None
         self._note_account(one, is_new=fold_account(self.accounts, self._fingerprint, one) is None)
 
     def _note_account(self, one: journal_pb2.Account, *, is_new: bool) -> None:
@@ -326,7 +326,7 @@ class State(Memory):
             oldest, _ = self.closed_orders.popitem(last=False)
             del self.closed_places[oldest]
             self.items.pop((ORDER, oldest), None)
-            self.changes.items.add((ORDER, oldest))
+            self.changes.items[(ORDER, oldest)] = None
 
     def _apply_reservation(self, one: journal_pb2.Reservation) -> None:
         self.serial = max(self.serial, one.reservation & SERIAL_MASK)
@@ -349,7 +349,7 @@ class State(Memory):
     def _apply_funding(self, one: journal_pb2.FundingIndex) -> None:
         if one.tick <= self.funding_tick.get(one.instrument, -1):
             return  # folded again, behind a checkpoint that has it
-        self.changes.funding.add(one.instrument)
+        self.changes.funding[one.instrument] = None
         self.funding_tick[one.instrument] = one.tick
         history = self.funding.setdefault(one.instrument, [])
         history.append((one.run_time_ns, int.from_bytes(one.cumulative_funding, "big", signed=True)))
