@@ -111,9 +111,12 @@ class DraftedCustody:
 
     def placement(self, account: int, asset: int, venue: int) -> custody_pb2.Placement:
         """Where units of an account sit."""
-        known = self._places.get(account, {}).get((asset, venue)) or self._state.places.get(account, {}).get(
-            (asset, venue)
-        )
+        place = (asset, venue)
+        drafted = self._places.get(account)
+        known = drafted.get(place) if drafted else None
+        if known is None:
+            kept = self._state.places.get(account)
+            known = kept.get(place) if kept else None
         return known or custody_pb2.Placement(account=account, asset=asset, venue=venue)
 
     def places(self, account: int) -> list[custody_pb2.Placement]:

@@ -27,16 +27,16 @@ def at_venue(draft: Draft, account: int, *, venue: int, asset: int, units: int) 
 
 def place(draft: Draft, account: int, *, venue: int, asset: int, units: int) -> None:
     """Counts units of an account at a venue; what a client has not there, the treasury owes or is owed."""
-    if not units:
-        return
-    changed = copied(draft.custody.placement(account, asset, venue))
-    changed.units += units
-    if changed.units < 0 and system_kind(account) is None:
-        beyond, changed.units = changed.units, 0
-        place(draft, money.house(draft, SystemAccount.TREASURY), venue=venue, asset=asset, units=beyond)
-        if units == beyond:
-            return
-    draft.custody.put_placement(changed)
+    if units < 0 and system_kind(account) is None:
+        there = draft.custody.placement(account, asset, venue).units
+        if there + units < 0:
+            treasury = money.house(draft, SystemAccount.TREASURY)
+            place(draft, treasury, venue=venue, asset=asset, units=there + units)
+            units = -there
+    if units:
+        changed = copied(draft.custody.placement(account, asset, venue))
+        changed.units += units
+        draft.custody.put_placement(changed)
 
 
 def keep_within(draft: Draft, account: int) -> None:
