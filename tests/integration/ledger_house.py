@@ -97,6 +97,12 @@ class Ledger:
         assert self._process is not None
         self._process.send_signal(number)
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether it is stopped by a signal."""
+        assert self._process is not None
+        return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     async def ended(self) -> int:
         """Its exit status."""
         assert self._process is not None

@@ -53,7 +53,7 @@ async def test_what_compaction_leaves_makes_the_state(compacting: str) -> None:
         await desk.go()
         await desk.until_saved()
     written = (await held(compacting, 0))[1]
-    await until_cleaned(compacting, 0, at_most=written // 2)
+    await until_cleaned(compacting, 0, at_most=written * 3 // 4)
     found = await desk.is_right(epoch=3)
     assert found is not None
     assert found.head.sequence == found.exact_from == len(frames)

@@ -136,24 +136,38 @@ async def test_another_instance_takes_over_within_ten_seconds(fresh_kafka: str, 
 
 async def test_a_zombies_checkpoint_does_no_harm(fresh_kafka: str) -> None:
     town = Town(fresh_kafka, "dora")
-    zombie = Ledger(fresh_kafka, instance="0", settings={**OFTEN, "BALLAST_FAILPOINTS": "checkpoint:7:stop"})
+    zombie = Ledger(fresh_kafka, instance="0", settings={**OFTEN, "BALLAST_FAILPOINTS": "checkpoint:14:stop"})
     heir = Ledger(fresh_kafka, instance="1", settings=OFTEN)
-    async with running(zombie), town.open():
-        for _ in range(8):
-            for partition in range(PARTITIONS):
-                await town.stream.batch(partition, 20)
-            await asyncio.sleep(0.2)
-        async with running(heir):
-            await until_owned(heir, PARTITIONS)
-            await town.pour(rounds=2)
-            await until_checkpointed(heir, town.journal)
-            zombie.signal(signal.SIGCONT)  # it stood in the middle of a checkpoint, and goes on with it
-            await asyncio.sleep(1.0)
+    async with town.open():
+        await zombie.start()
+        try:
+            await _until_it_stands_still(zombie, town)
+            await _inherits(fresh_kafka, heir, zombie, town)
+        finally:
             await zombie.kill()
-        last = Ledger(fresh_kafka, instance="2", settings=OFTEN)
-        async with running(last):
-            await town.pour(rounds=1)
-            await stands_right(last, town.journal)
+
+
+async def _until_it_stands_still(zombie: Ledger, town: Town) -> None:
+    deadline = time.monotonic() + 30
+    while not zombie.stands_still:
+        assert time.monotonic() < deadline, "the failpoint was not reached"
+        for partition in range(PARTITIONS):
+            await town.stream.batch(partition, 5)
+        await asyncio.sleep(0.1)
+
+
+async def _inherits(bootstrap: str, heir: Ledger, zombie: Ledger, town: Town) -> None:
+    async with running(heir):
+        await until_owned(heir, PARTITIONS)
+        await town.pour(rounds=2)
+        await until_checkpointed(heir, town.journal)
+        zombie.signal(signal.SIGCONT)  # it stood in the middle of a checkpoint, and goes on with it
+        await asyncio.sleep(1.0)
+        await zombie.kill()
+    last = Ledger(bootstrap, instance="2", settings=OFTEN)
+    async with running(last):
+        await town.pour(rounds=1)
+        await stands_right(last, town.journal)
 
 
 async def test_the_journal_alone_gives_the_same_state(fresh_kafka: str) -> None:

@@ -53,7 +53,8 @@ class KafkaCheckpoints:
         """Highest epoch of the heads among the last records, None when there is none: a good guess, no more."""
         found: set[int] = set()
         async for records in self._records(last=_LAST_RECORDS):
-            found |= {self._name(one).epoch for one in records if one.value is not None and self._is_head(one)}
+            for one in filter(self._is_head, records):
+                (found.discard if one.value is None else found.add)(self._name(one).epoch)
         return max(found, default=None)
 
     async def read(self, epoch: int | None) -> AsyncIterator[tuple[list[Item], dict[int, CheckpointItem]]]:
