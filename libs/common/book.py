@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
-
-from google.protobuf.message import Message
+from typing import Any, Protocol, TypeVar
 
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
@@ -24,7 +22,13 @@ LIVE_ORDER_STATES = frozenset(
         ledger_pb2.ORDER_STATE_CANCELLING,
     )
 )
-_M = TypeVar("_M", bound=Message)
+
+
+class _Copied(Protocol):
+    def CopyFrom(self, other: Any, /) -> None: ...
+
+
+_M = TypeVar("_M", bound=_Copied)
 _K = TypeVar("_K")
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from google.protobuf.message import Message
-
 from ballast.events.v1 import custody_pb2, journal_pb2
 from libs.common.units import PPM, mul_div_up
 
 Item = tuple[tuple[int, ...], tuple[int, ...] | None]
+_Whole = custody_pb2.OutflowWindow | custody_pb2.Gate | custody_pb2.CustodyTerms | custody_pb2.Impairment
 
 
-def _whole(one: Message) -> tuple[int, ...]:
+def _whole(one: _Whole) -> tuple[int, ...]:
     digest = hashlib.blake2b(one.SerializeToString(deterministic=True), digest_size=16).digest()
     return (int.from_bytes(digest, "big"),)
 
