@@ -41,8 +41,8 @@ _REGISTRY_HOSTS = re.compile(
 _MACHINE_PATHS = re.compile(r"(?<![\w.$}])/(?:work|tmp|root|home|Users|mnt|opt)/")
 # What a pure domain may import from us: plain values and the generated enums (docs/architecture.md, decisions).
 _PURE_COMMON = (
-    "units", "ids", "errors", "parameters", "option_parameters", "validity", "accounts", "book", "fingerprint",
-    "lifecycle", "deleveraging",
+    "units", "ids", "errors", "parameters", "option_parameters", "default_parameters", "validity", "accounts", "book",
+    "fingerprint", "lifecycle", "deleveraging",
 )  # fmt: skip
 _PURE_LIBS = (*(f"libs.common.{each}" for each in _PURE_COMMON), "libs.options")
 _PURE_GENERATED = "ballast.types.v1"

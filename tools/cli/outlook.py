@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from ballast.api.v1 import risk_pb2 as api
+from ballast.api.v1 import outlook_pb2 as api
 from libs.common.units import SECOND_NS
 from tools.cli.screen import EXIT_CANNOT, EXIT_OK, CannotAsk, ask, console, fail, moment, usd
 from tools.cli.screen import table as new_table

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from ballast.api.v1 import risk_pb2, risk_pb2_grpc
+from ballast.api.v1 import outlook_pb2, risk_pb2, risk_pb2_grpc
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import ConfigurationError
 from libs.common.ids import partition_of
@@ -68,7 +68,7 @@ class RiskApi(risk_pb2_grpc.RiskServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"Behind: {behind}")
         raise AssertionError("abort returned")  # grpc's stub says it may
 
-    async def Outlook(self, request: risk_pb2.OutlookRequest, context: Context) -> risk_pb2.OutlookResponse:
+    async def Outlook(self, request: outlook_pb2.OutlookRequest, context: Context) -> outlook_pb2.OutlookResponse:
         """What moves one account, what it may lose, and how likely it defaults."""
         partition = await self._partition(request.account, request.at_least, context)
         try:
@@ -78,7 +78,7 @@ class RiskApi(risk_pb2_grpc.RiskServiceServicer):
         except Refused as refused:
             await abort_refusal(context, refused.refusal, str(refused))
 
-    async def Contagion(self, request: risk_pb2.ContagionRequest, context: Context) -> risk_pb2.ContagionResponse:
+    async def Contagion(self, request: outlook_pb2.ContagionRequest, context: Context) -> outlook_pb2.ContagionResponse:
         """If a venue or an asset fails: who cannot pay."""
         try:
             return await self._contagions.answer(request)

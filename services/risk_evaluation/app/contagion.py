@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 
-from ballast.api.v1 import risk_pb2 as api
+from ballast.api.v1 import outlook_pb2 as api
 from ballast.types.v1 import ledger_pb2
 from libs.common.units import PPM
 from services.risk_evaluation.app.house import House, gather

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ballast.api.v1 import risk_pb2 as api
+from ballast.api.v1 import outlook_pb2 as api
 from ballast.types.v1 import ledger_pb2
 from libs.common.units import PPM, SECOND_NS
 from libs.common.validity import ValidityClass

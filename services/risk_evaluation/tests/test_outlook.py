@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ballast.api.v1 import risk_pb2 as api
+from ballast.api.v1 import outlook_pb2 as api
 from ballast.events.v1 import market_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.default_parameters import DefaultRules
