@@ -293,7 +293,8 @@ def test_wider_shocks_never_ask_for_less(option: int, count: int) -> None:
 
 
 def test_a_tilt_of_the_smile_is_felt_by_a_risk_reversal_alone() -> None:
-    prices, column = AT.prices(Book(MODEL)), {one.id: at for at, one in enumerate(MODEL.options)}
+    prices = AT.prices(Book(MODEL))
+    column: dict[int, int] = {one.id: at for at, one in enumerate(MODEL.options)}
     up, down = (MODEL.names.index(f"skew {tilt}") for tilt in ("+1.00", "-1.00"))
     change = prices.options.table
     assert change[column[COIN_CALL], up] > 0 > change[column[COIN_CALL], down]  # strikes above the forward
