@@ -18,7 +18,6 @@ HOUR_PART_NS, HOUR_PARTS = 300 * SECOND_NS, 12
 DAY_PART_NS, DAY_PARTS = 3600 * SECOND_NS, 24
 CLOSED_FOR_MAX_NS = 30 * 86_400 * SECOND_NS
 REASON_MAX = 256
-_OWN_CAUSES = (custody_words.GATE_CAUSE_NEGATIVE_ACCOUNT, custody_words.GATE_CAUSE_OUTAGE)
 
 
 def reason_missing(reason: str) -> Refused | None:
@@ -29,15 +28,13 @@ def reason_missing(reason: str) -> Refused | None:
 
 
 def set_gate(draft: Draft, body: custody_pb2.SetGate, sender: commands_pb2.Principal) -> int | Refused:
-    """The partition whose gate is closed or opened. Services close only; a person may do both."""
+    """The partition whose gate a person closes or opens."""
     refused = reason_missing(body.reason)
     if refused:
         return refused
     if not 0 <= body.for_ns <= (CLOSED_FOR_MAX_NS if body.closed else 0):
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected a time up to 30 days, was {body.for_ns} ns")
-    is_person = sender.role == words.ROLE_OPERATOR
-    allowed = (custody_words.GATE_CAUSE_OPERATOR,) if is_person else _OWN_CAUSES
-    if body.cause not in allowed or not (is_person or body.closed):
+    if body.cause != custody_words.GATE_CAUSE_OPERATOR:  # the other causes are the ledger's own to see
         return Refused(words.REFUSAL_NOT_AUTHORISED, f"{sender.id} may not move the gate for cause {body.cause}")
     now_ns = draft.context.now_ns
     moved = custody_pb2.Gate(

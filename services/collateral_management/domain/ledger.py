@@ -75,7 +75,7 @@ HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
     "take_over_position": (takeovers.take_over_position, frozenset(("liquidation_execution",))),
     "deleverage": (takeovers.deleverage, frozenset(("liquidation_execution",))),
     "venue_event": (venue_losses.venue_event, frozenset(("venue_gateway",))),
-    "set_gate": (guards.set_gate, frozenset(("operator", "collateral_management"))),
+    "set_gate": (guards.set_gate, frozenset(("operator",))),
     "set_custody_terms": (consent.set_custody_terms, frozenset(("client",))),
     "sweep_lendable": (consent.sweep_lendable, frozenset(("operator",))),
     "recall_lent": (consent.recall_lent, frozenset(("client", "operator"))),

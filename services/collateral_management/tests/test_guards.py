@@ -174,23 +174,6 @@ def test_set_gate(story: Story) -> None:
     assert not story.state.custody.gate.until_ns
 
 
-@pytest.mark.parametrize(
-    ("cause", "closed", "refusal"),
-    [
-        (custody.GATE_CAUSE_NEGATIVE_ACCOUNT, True,  words.REFUSAL_UNSPECIFIED),
-        (custody.GATE_CAUSE_OUTAGE,           True,  words.REFUSAL_UNSPECIFIED),
-        (custody.GATE_CAUSE_OPERATOR,         True,  words.REFUSAL_NOT_AUTHORISED),
-        (custody.GATE_CAUSE_OUTAGE,           False, words.REFUSAL_NOT_AUTHORISED),
-    ],
-)  # fmt: skip
-def test_a_service_closes_the_gate_for_its_own_causes_and_never_opens_it(
-    story: Story, cause: custody.GateCause, closed: bool, refusal: words.Refusal
-) -> None:
-    command = story.command("set_gate", closed=closed, cause=cause, reason="relayed", for_ns=SECOND_NS if closed else 0)
-    command.principal.id, command.principal.role = "collateral_management", words.ROLE_SERVICE
-    assert story.send(command).refusal == refusal
-
-
 def test_the_gate_stays_closed_to_the_last_nanosecond(story: Story) -> None:
     account = story.account(usd=1_000)
     story.do("set_gate", closed=True, cause=custody.GATE_CAUSE_OPERATOR, for_ns=60 * SECOND_NS, reason="drill")
