@@ -25,7 +25,7 @@ from libs.common.topics import JOURNAL, MARKS
 from tools.demo.processes import Fleet
 
 UNDER_TEST = ("collateral_management", "venue_gateway")
-START_NS = 1_513_900_800 * 10**9
+START_NS = 1_513_642_200 * 10**9  # ten minutes after genesis: no tick of a pool is due
 SECONDS_MAX = 30.0
 PARTITIONS = 4
 

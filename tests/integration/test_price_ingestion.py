@@ -18,6 +18,7 @@ from ballast.events.v1 import market_pb2, risk_pb2
 from libs.common import rpc
 from libs.common.chain import AcceptedFrame, ChainFollower
 from libs.common.codec import Publisher
+from libs.common.config import load_parameters
 from libs.common.topics import MARGIN, MARKS
 
 PARTITIONS = 4
@@ -154,7 +155,8 @@ async def test_replay_waits_for_the_house_survives_a_kill_and_ends(fresh_kafka: 
     assert times[-1] - times[0] == 120 * MINUTE
     after = next(frame for frame in house.frames if frame.frame.epoch > killed_at.frame.epoch)
     body = market_pb2.MarksBody.FromString(after.body)
-    assert (body.snapshot, len(body.instrument)) == (True, 7)
+    declared = load_parameters(repository / "config").parameters
+    assert (body.snapshot, len(body.instrument)) == (True, len(declared.instruments))
     assert 10_400_00 < min(btc_prices(house)) < 11_160_00  # the middle of both venues near 14:20
 
 

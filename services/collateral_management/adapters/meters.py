@@ -115,10 +115,10 @@ class MoneyMeters:
             ("partition", "asset", "window"), used,
         )  # fmt: skip
         impaired = [
-            ((str(book.partition), venue.name), float(one.haircut_ppm or one.loss_ppm) / PPM)
+            ((str(book.partition), venue.name), float(one.haircut_ppm or one.loss_ppm) / PPM if one else 0.0)
             for book in books
             for venue in self._parameters.venues
-            if (one := book.custody.impairments.get(venue.id)) is not None
+            for one in (book.custody.impairments.get(venue.id),)
         ]
         yield gauges(
             "ballast_ledger_venue_impaired_ratio", "What must stay or is lost of assets at an impaired venue",
