@@ -78,8 +78,10 @@ class Restorer:
             if epoch is None:
                 return None
             reading = await self._read(store, state, epoch)
-        if epoch is None or epoch not in reading.heads:
+        if epoch is None:
             return None
+        if epoch not in reading.heads:  # a newer owner removed the set in between: the state has what was left of it
+            raise CheckpointDiffers(f"checkpoint of partition {self._partition}: {epoch} is gone while it was read")
         return self._finished(reading, epoch, state, book)
 
     def _finished(self, reading: _Reading, epoch: int, state: State, book: PartitionBook) -> Restored:
