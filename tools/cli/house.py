@@ -17,6 +17,7 @@ from ballast.types.v1 import custody_pb2 as words
 from ballast.types.v1 import ledger_pb2
 from libs.common import rpc
 from libs.common.units import PPM, SECOND_NS, MalformedNumber, to_scaled
+from tools.cli import standing
 from tools.cli.screen import EXIT_CANNOT, EXIT_DIFFERS, EXIT_OK, console, fail, table
 
 PARTITIONS_MAX = 1 << 16
@@ -51,6 +52,11 @@ def add(subjects: Any, account: Callable[[str], int], *, target: str) -> None:
     one.add_argument("--principal", required=True, metavar="NAME", help="its owner")
     _asks(one, target)
     one.set_defaults(run=run_custody)
+    one = verbs.add_parser("account", help="its standing, balances and live orders")
+    one.add_argument("account", type=account, metavar="ACCOUNT")
+    one.add_argument("--principal", required=True, metavar="NAME", help="its owner")
+    _asks(one, target)
+    one.set_defaults(run=standing.run)
 
 
 def _says(parser: argparse.ArgumentParser, target: str) -> None:

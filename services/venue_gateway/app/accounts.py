@@ -34,6 +34,9 @@ def account_response(
         ],
         orders=sorted(order for order, one in book.orders.items() if one.account == account),
         moved_to=attributes.moved_to,
+        closed=attributes.closed,
+        held=attributes.held,
+        moving_to=attributes.moving_to,
     )
 
 

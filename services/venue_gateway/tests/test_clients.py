@@ -329,3 +329,13 @@ def test_an_account_is_shown_in_symbols_and_decimals_rounded_against_the_account
         ("BTC-USD-INV", ledger_pb2.LINE_KIND_LOTS): "250",
     }
     assert list(shown.orders) == [ORDER]
+
+
+def test_an_account_shows_how_it_stands(house: House) -> None:
+    entity = ACCOUNT & ~0xFFFF
+    one = journal_pb2.Account(
+        account=ACCOUNT, entity=entity, owner="alice", restricted=True, closed=True, held=True, moving_to=3
+    )
+    house.journal(journal_pb2.Outcome(effects=[journal_pb2.Effect(account=one)]))
+    shown = account_response(house.view, DIRECTORY, ACCOUNT)
+    assert (shown.restricted, shown.closed, shown.held, shown.moving_to) == (True, True, True, 3)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ballast.api.v1 import client_pb2
 from ballast.api.v1 import risk_pb2 as api
 from ballast.events.v1 import risk_pb2
+from ballast.types.v1 import ledger_pb2
 from libs.common.ids import account_id
-from tools.cli import dry_run, explain
+from tools.cli import dry_run, explain, standing
 from tools.cli.__main__ import account, main
 from tools.cli.screen import ppm, usd
 from tools.reconcile.margins import COMPARED
@@ -125,3 +127,25 @@ def test_every_column_of_a_margin_frame_is_compared() -> None:
     }  # fmt: skip
     columns = {field.name for field in risk_pb2.MarginFrame.DESCRIPTOR.fields} - stands_on
     assert columns == {*COMPARED, "scan_loss"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "open"),
+        ({"closed": True}, "closed by its owner"),
+        ({"restricted": True, "held": True}, "restricted by an operator"),
+        ({"restricted": True, "episode": 9}, "liquidated in episode 9"),
+        ({"restricted": True, "held": True, "episode": 9}, "restricted by an operator, liquidated in episode 9"),
+        ({"restricted": True}, "restricted: it owes the house"),
+        ({"restricted": True, "moving_to": 3}, "moves to partition 2"),
+        ({"restricted": True, "moving_to": 3, "moved_to": 77}, "lives under 77 now"),
+    ],
+)
+def test_an_account_says_how_it_stands(fields: dict[str, int], said: str) -> None:
+    found = client_pb2.ClientServiceGetAccountResponse(partition=3, sequence=8, orders=[5], **fields)  # type: ignore[arg-type]
+    found.balances.add(symbol="BTC", kind=ledger_pb2.LINE_KIND_CASH, amount="1.5")
+    assert standing.standing(found) == said
+    text = drawn(standing.draw, found)
+    for wanted in (said, "BTC", "cash", "1.5", "sequence 8", "live orders: 5"):
+        assert wanted in text, wanted

@@ -1,0 +1,65 @@
+"""`ballast house account`: how an account stands, what is on it and what it has ordered."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+import grpc
+from rich.console import Console
+from rich.markup import escape
+
+from ballast.api.v1 import client_pb2, client_pb2_grpc
+from ballast.types.v1 import ledger_pb2
+from libs.common import rpc
+from tools.cli.screen import EXIT_CANNOT, EXIT_OK, console, fail, table
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exit status: 0, 2 when the edge does not answer."""
+
+    async def asked() -> client_pb2.ClientServiceGetAccountResponse:
+        async with rpc.channel(options.target) as channel:
+            stub = client_pb2_grpc.ClientServiceStub(channel)
+            request = client_pb2.ClientServiceGetAccountRequest(account=options.account)
+            metadata = ((rpc.PRINCIPAL_KEY, options.principal),)
+            answer: client_pb2.ClientServiceGetAccountResponse = await stub.GetAccount(
+                request, timeout=options.timeout, metadata=metadata
+            )
+            return answer
+
+    try:
+        draw(asyncio.run(asked()), console())
+    except grpc.aio.AioRpcError as error:
+        return fail("house", f"{options.target}: {error.code().name}: {error.details()}", EXIT_CANNOT)
+    return EXIT_OK
+
+
+def standing(found: client_pb2.ClientServiceGetAccountResponse) -> str:
+    """How an account stands, in words: every reason why it may not do everything."""
+    said = []
+    if found.moved_to:
+        said.append(f"lives under {found.moved_to} now")
+    elif found.moving_to:
+        said.append(f"moves to partition {found.moving_to - 1}")
+    if found.closed:
+        said.append("closed by its owner")
+    if found.held:
+        said.append("restricted by an operator")
+    if found.episode:
+        said.append(f"liquidated in episode {found.episode}")
+    if found.restricted and not said:
+        said.append("restricted: it owes the house")
+    return ", ".join(said) or "open"
+
+
+def draw(found: client_pb2.ClientServiceGetAccountResponse, screen: Console) -> None:
+    """Prints standing, balances and orders."""
+    screen.print(f"{standing(found)}; partition {found.partition}, journal sequence {found.sequence}")
+    sheet = table("", "symbol", "line<", "amount")
+    for one in found.balances:
+        kind = ledger_pb2.LineKind.Name(one.kind).removeprefix("LINE_KIND_").lower()
+        sheet.add_row(escape(one.symbol), kind, one.amount)
+    screen.print(sheet)
+    if found.orders:
+        screen.print(f"live orders: {', '.join(map(str, found.orders))}")
