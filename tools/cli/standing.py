@@ -40,11 +40,11 @@ def standing(found: client_pb2.ClientServiceGetAccountResponse) -> str:
     said = []
     if found.moved_to:
         said.append(f"lives under {found.moved_to} now")
-    elif found.moving_to:
-        said.append(f"moves to partition {found.moving_to - 1}")
-    if found.closed:
+    elif found.standing.moving_to:
+        said.append(f"moves to partition {found.standing.moving_to - 1}")
+    if found.standing.closed:
         said.append("closed by its owner")
-    if found.held:
+    if found.standing.held:
         said.append("restricted by an operator")
     if found.episode:
         said.append(f"liquidated in episode {found.episode}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ballast.api.v1 import client_pb2
+from ballast.api.v1 import client_pb2, standing_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from libs.common.ids import partition_of
@@ -34,9 +34,9 @@ def account_response(
         ],
         orders=sorted(order for order, one in book.orders.items() if one.account == account),
         moved_to=attributes.moved_to,
-        closed=attributes.closed,
-        held=attributes.held,
-        moving_to=attributes.moving_to,
+        standing=standing_pb2.AccountStanding(
+            closed=attributes.closed, held=attributes.held, moving_to=attributes.moving_to
+        ),
     )
 
 

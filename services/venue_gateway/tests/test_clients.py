@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ballast.api.v1 import client_pb2
+from ballast.api.v1 import client_pb2, standing_pb2
 from ballast.events.v1 import journal_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import market_pb2 as words
@@ -338,4 +338,5 @@ def test_an_account_shows_how_it_stands(house: House) -> None:
     )
     house.journal(journal_pb2.Outcome(effects=[journal_pb2.Effect(account=one)]))
     shown = account_response(house.view, DIRECTORY, ACCOUNT)
-    assert (shown.restricted, shown.closed, shown.held, shown.moving_to) == (True, True, True, 3)
+    assert shown.restricted
+    assert shown.standing == standing_pb2.AccountStanding(closed=True, held=True, moving_to=3)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ballast.api.v1 import client_pb2
+from ballast.api.v1 import client_pb2, standing_pb2
 from ballast.api.v1 import risk_pb2 as api
 from ballast.events.v1 import risk_pb2
 from ballast.types.v1 import ledger_pb2
@@ -143,7 +143,13 @@ def test_every_column_of_a_margin_frame_is_compared() -> None:
     ],
 )
 def test_an_account_says_how_it_stands(fields: dict[str, int], said: str) -> None:
-    found = client_pb2.ClientServiceGetAccountResponse(partition=3, sequence=8, orders=[5], **fields)  # type: ignore[arg-type]
+    stands = standing_pb2.AccountStanding(
+        closed=bool(fields.get("closed")), held=bool(fields.get("held")), moving_to=fields.get("moving_to", 0)
+    )
+    found = client_pb2.ClientServiceGetAccountResponse(
+        partition=3, sequence=8, orders=[5], standing=stands, restricted=bool(fields.get("restricted")),
+        episode=fields.get("episode", 0), moved_to=fields.get("moved_to", 0),
+    )  # fmt: skip
     found.balances.add(symbol="BTC", kind=ledger_pb2.LINE_KIND_CASH, amount="1.5")
     assert standing.standing(found) == said
     text = drawn(standing.draw, found)
