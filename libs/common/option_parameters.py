@@ -49,6 +49,22 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True)
+class StaticDiscount:
+    """A scenario in which only discounting moves: values times base·e^(∓T·(rate·rate_times + rate_add)), T in years.
+
+    Args:
+        is_long: what is owned is marked down, sign minus, base up to 1; else what is owed is marked up, sign plus, base
+            from 1, by no more than what undoes the discount that is in the value.
+        rate_times: multiple of the surface's rate. rate_add: a year.
+    """
+
+    is_long: bool
+    base: Ppm
+    rate_times: Ppm
+    rate_add: Ppm
+
+
+@dataclass(frozen=True, slots=True)
 class OptionRisk:
     """What the house margin asks of options (docs/margin.md, Options).
 
@@ -63,6 +79,7 @@ class OptionRisk:
         basis: add-on of what is hedged over two expiries, share of notional.
         confidence_from, confidence: add-on of a mark whose half-width of confidence exceeds that share of it: what
             exceeds it, times this.
+        discounts: static discounting, a scenario each.
     """
 
     vol_grid: tuple[Ppm, ...]
@@ -78,6 +95,7 @@ class OptionRisk:
     basis: Ppm
     confidence_from: Ppm
     confidence: Ppm
+    discounts: tuple[StaticDiscount, ...] = ()
 
 
 NO_OPTION_RISK = OptionRisk(

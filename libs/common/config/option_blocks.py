@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from libs.common import option_parameters as p
 from libs.common.config.fields import (
@@ -82,6 +82,24 @@ class TailBlock(Block):
     share: PositiveShare
 
 
+class DiscountBlock(Block):
+    """A scenario of static discounting."""
+
+    side: Annotated[str, StringConstraints(pattern="^(long|short)$")]
+    base: PositiveNumber
+    rate_times: Number
+    rate_add: Number
+
+    @model_validator(mode="after")
+    def _sane(self) -> DiscountBlock:
+        low, high = ("0.5", "1") if self.side == "long" else ("1", "2")
+        if not Decimal(low) <= Decimal(self.base) <= Decimal(high):
+            raise ValueError(f"expected base of {self.side} from {low} to {high}, was {self.base}")
+        if Decimal(self.rate_times) > 10 or Decimal(self.rate_add) > 1:
+            raise ValueError(f"expected rate_times to 10, rate_add to 1, was {self.rate_times} and {self.rate_add}")
+        return self
+
+
 class OptionRiskBlock(Block):
     """What margin asks of options."""
 
@@ -98,6 +116,7 @@ class OptionRiskBlock(Block):
     basis: Share
     confidence_from: Share
     confidence: Number
+    discounts: Annotated[list[DiscountBlock], Field(max_length=4)] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _sane(self) -> OptionRiskBlock:
@@ -122,6 +141,10 @@ class OptionRiskBlock(Block):
             basis=_ppm(self.basis),
             confidence_from=_ppm(self.confidence_from),
             confidence=_ppm(self.confidence),
+            discounts=tuple(
+                p.StaticDiscount(one.side == "long", _ppm(one.base), _ppm(one.rate_times), _ppm(one.rate_add))
+                for one in self.discounts
+            ),
         )
 
 

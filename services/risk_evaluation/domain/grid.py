@@ -9,7 +9,7 @@ import numpy as np
 
 from libs.common.parameters import AssetRisk, InstrumentKind, Parameters
 from libs.common.units import PPM
-from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.arrays import F8, I8
 
 YEAR_S = 365 * 86_400
 
@@ -32,6 +32,7 @@ class ScenarioSet:
         vols: (scenarios) move of volatilities as a share of their range; None: none move.
         damping: (scenarios) share of the loss that counts; None: all of it.
         skews: (scenarios) tilt of smiles, share of what tilts at most; None: none tilts.
+        discounts: (scenarios) 1 + position among the declared static discounts, 0 for none; None: none.
     """
 
     names: tuple[str, ...]
@@ -39,6 +40,7 @@ class ScenarioSet:
     vols: F8 | None = None
     damping: F8 | None = None
     skews: F8 | None = None
+    discounts: I8 | None = None
 
 
 def price_range(*, sigma: float, z: float, horizon_s: int) -> Range:
@@ -113,8 +115,18 @@ def grid_scenarios(parameters: Parameters, ranges: dict[int, Range]) -> Scenario
         vols.append(0.0)
         damping.append(1.0)
         skews.append(tilt)
-    moves = np.array(rows, dtype=np.float64).reshape(len(names), len(parameters.assets))
-    return ScenarioSet(tuple(names), moves, np.array(vols), np.array(damping), np.array(skews))
+    for one in options.discounts:
+        names.append(f"discount {'long' if one.is_long else 'short'}")
+        rows.append([0.0] * len(parameters.assets))
+    still = len(options.discounts)
+    return ScenarioSet(
+        tuple(names),
+        np.array(rows, dtype=np.float64).reshape(len(names), len(parameters.assets)),
+        np.array(vols + [0.0] * still),
+        np.array(damping + [1.0] * still),
+        np.array(skews + [0.0] * still),
+        np.array([0] * len(skews) + list(range(1, still + 1)), dtype=np.int64),
+    )
 
 
 def _beyond(one: Range, multiple: float) -> float:

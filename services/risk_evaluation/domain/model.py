@@ -10,7 +10,7 @@ import numpy as np
 from libs.common.option_parameters import OptionRisk
 from libs.common.parameters import Asset, AssetRisk, Instrument, Parameters
 from libs.common.units import PPM
-from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.arrays import F8, I8
 from services.risk_evaluation.domain.grid import (
     ScenarioSet,
     grid_scenarios,
@@ -50,6 +50,7 @@ class Model:
         names: one a row of `moves`.
         vols: (scenarios) move of volatilities, share of their range. skews: (scenarios) tilt of smiles, of the cap.
         damping: (scenarios) share of a loss that counts.
+        discounts: (scenarios) 1 + position among the static discounts, 0 for none.
         initial_rows, maintenance_rows, stress_rows: parts of `moves`.
         blend: λ. initial_over_maintenance_ppm: ρ. withdrawal_notional: share of net notional that must stay.
         taker_fee: by venue id, share of notional.
@@ -72,6 +73,7 @@ class Model:
     vols: F8
     skews: F8
     damping: F8
+    discounts: I8
     names: tuple[str, ...]
     initial_rows: slice
     maintenance_rows: slice
@@ -108,6 +110,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
     vols = np.concatenate([_or(one.vols, 0.0, one) for one in (initial, maintenance, stresses)])
     skews = np.concatenate([_or(one.skews, 0.0, one) for one in (initial, maintenance, stresses)])
     damping = np.concatenate([_or(one.damping, 1.0, one) for one in (initial, maintenance, stresses)])
+    discounts = np.concatenate([_discounts(one) for one in (initial, maintenance, stresses)])
     fallen = -np.minimum(moves, 0.0) * damping[:, None]
     traded = {asset_column[one.underlying] for one in settled}
     moving = [
@@ -142,6 +145,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         vols=vols,
         skews=skews,
         damping=damping,
+        discounts=discounts,
         names=initial.names + maintenance.names + stresses.names,
         initial_rows=slice(0, a),
         maintenance_rows=slice(a, a + b),
@@ -156,6 +160,10 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
 
 def _or(values: F8 | None, otherwise: float, scenarios: ScenarioSet) -> F8:
     return np.full(len(scenarios.names), otherwise) if values is None else values
+
+
+def _discounts(scenarios: ScenarioSet) -> I8:
+    return np.zeros(len(scenarios.names), dtype=np.int64) if scenarios.discounts is None else scenarios.discounts
 
 
 def _liquidity(risk: AssetRisk | None, marginal_max: float) -> Liquidity:

@@ -133,6 +133,8 @@ def _price(
     )
     kinds = np.array([int(LineKind.CALL if one.is_call else LineKind.PUT) for one in options], dtype=np.int64)
     values, greeks = price_grid(forwards, strikes, years, vols, exp_each(-rates * years), scenarios, kinds=kinds)
+    if np.any(model.discounts):
+        values[:, :-2] *= _discounts(model, years, rates)
     for at, (column, one) in enumerate(zip(columns, options, strict=True)):
         out.value[column], out.greeks[:, column] = values[at, -1], greeks[:, at, -1]
         out.forward_over_spot[column], out.vols[column] = forwards[at] / index, vols[at]
@@ -168,6 +170,24 @@ def _vol_factors(model: Model, years: F8, moneyness: F8) -> F8:
     width = np.maximum(risk.skew_width / PPM * np.sqrt(years), 1e-9)
     tilt = risk.skew_cap / PPM * np.clip(moneyness / width, -1.0, 1.0)
     factors: F8 = np.maximum(0.0, 1.0 + rises - falls + np.outer(tilt, model.skews))
+    return factors
+
+
+def _discounts(model: Model, years: F8, rates: F8) -> F8:
+    """(options, scenarios) factor on values: base·e^(∓T·(rate·times + add)); at its expiry nothing is discounted.
+
+    A rate below 0 counts as 0. What is owed never counts for more than its value undiscounted.
+    Source: formulas.md E 3 (Derive PM2), line by line instead of by expiry: so a scenario stays a sum over lines.
+    """
+    factors = np.ones((years.shape[0], model.discounts.shape[0]))
+    rate = np.maximum(rates, 0.0)
+    for number, one in enumerate(model.option_risk.discounts, 1):
+        steep = years * (rate * (one.rate_times / PPM) + one.rate_add / PPM)
+        if one.is_long:
+            factor = one.base / PPM * exp_each(-steep)
+        else:
+            factor = np.minimum(exp_each(rate * years), one.base / PPM * exp_each(steep))
+        factors[:, model.discounts == number] = np.where(years > 0.0, factor, 1.0)[:, None]
     return factors
 
 
