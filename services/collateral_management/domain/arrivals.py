@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
+from ballast.events.v1 import commands_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, system_kind
-from services.collateral_management.domain import capital, guards, money, movements, moving, quotas
+from services.collateral_management.domain import capital, guards, money, movements, moving, quotas, waterfall
 from services.collateral_management.domain.draft import Draft, Refused
 
 Arrived = movement_pb2.Movement
@@ -58,8 +58,7 @@ def _capital(draft: Draft, one: Arrived) -> None:
 
 def _loss_notice(draft: Draft, one: Arrived) -> None:
     for each in one.wanted:
-        if one.tick > draft.state.pool_holds.get(each.asset, 0):
-            draft.note(journal_pb2.Effect(pool_hold=movement_pb2.PoolHold(asset=each.asset, until_tick=one.tick)))
+        waterfall.hold_pool(draft, each.asset, one.tick)
 
 
 ARRIVALS: Mapping[int, Callable[[Draft, Arrived], None]] = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, system_account, system_kind
@@ -45,61 +43,105 @@ def _send(
     episode: int = 0,
     lines: list[movements.Line] | None = None,
     wanted: list[movements.Line] | None = None,
+    tick: int = 0,
 ) -> None:
     movements.send(
         draft,
         movement_pb2.Movement(
-            to_partition=to, kind=kind, account=account, episode=episode, lines=lines or [], wanted=wanted or []
+            to_partition=to,
+            kind=kind,
+            account=account,
+            episode=episode,
+            lines=lines or [],
+            wanted=wanted or [],
+            tick=tick,
         ),
     )
 
 
-def ask(draft: Draft, one: journal_pb2.Episode, short: Mapping[int, int]) -> None:
-    """Asks every other partition for what an episode is short of, units by asset."""
-    others = [each for each in range(draft.context.parameters.partitions) if each != draft.state.partition]
-    wanted = [movements.line(one.account, asset, CASH, units) for asset, units in sorted(short.items())]
-    draft.put_capital_ask(movement_pb2.CapitalAsk(episode=one.episode, account=one.account, waiting=others))
-    for other in others:
-        kind = words.MOVEMENT_KIND_CAPITAL_ASK
-        _send(draft, other, kind, account=one.account, episode=one.episode, wanted=wanted)
+def ask(draft: Draft, one: journal_pb2.Episode) -> None:
+    """Asks the other partitions for what an episode is short of, one after another; the last answer lets it run."""
+    _go_on(draft, one, movement_pb2.CapitalAsk(episode=one.episode, account=one.account))
+
+
+def _go_on(draft: Draft, one: journal_pb2.Episode, asked: movement_pb2.CapitalAsk) -> None:
+    """Asks the next partition that may have capital, or runs the waterfall.
+
+    Nobody is asked for more than is missing, so no capital is away from another shortfall that needs it. Lenders bear
+    a loss when every partition has said that it has no more, and holds its pools until the tick that takes the loss.
+    """
+    short = waterfall.shortfall(draft, one.account)
+    tick = max((waterfall.tick_of_loss(draft, asset) for asset in short), default=0)
+    if tick > asked.tick:  # what was answered holds pools for too short a time
+        asked.tick = tick
+        del asked.drained[:]
+    nobody_left = {(each.partition, each.asset) for each in asked.drained}
+    for step in range(1, draft.context.parameters.partitions):
+        other = (draft.state.partition + step) % draft.context.parameters.partitions
+        wanted = [asset for asset in sorted(short) if (other, asset) not in nobody_left]
+        if wanted:
+            lines = [movements.line(one.account, asset, CASH, short[asset]) for asset in wanted]
+            asked.waiting[:], asked.is_over = [other], False
+            del asked.asked[:]
+            asked.asked.extend(lines)
+            draft.put_capital_ask(asked)
+            kind = words.MOVEMENT_KIND_CAPITAL_ASK
+            _send(draft, other, kind, account=one.account, episode=one.episode, wanted=lines, tick=tick)
+            return
+    waterfall.run(draft, one)
+    finish(draft, asked)
 
 
 def answer(draft: Draft, one: movement_pb2.Movement) -> None:
-    """Gives what capital there is, the kind that loses first before the others; nothing is an answer too."""
+    """Gives what capital there is, the kind that loses first before the others; nothing is an answer too.
+
+    What shortfalls of this partition have asked for in vain stays: given away, it would be asked back for ever.
+    """
     lines = []
     for each in one.wanted:
-        left = each.units
+        left = min(each.units, _spare(draft, each.asset))
+        lacking = each.units - max(0, left)
         for kind in CAPITAL:
             house = money.house(draft, kind)
             given = min(left, draft.balance(house, each.asset, CASH))
             if given > 0:
                 lines.append(movements.line(house, each.asset, CASH, given))
                 left -= given
+        if lacking:
+            waterfall.hold_pool(draft, each.asset, one.tick)
     kind_of = words.MOVEMENT_KIND_CAPITAL_GRANT
     _send(draft, one.from_partition, kind_of, account=one.account, episode=one.episode, lines=lines)
 
 
+def _spare(draft: Draft, asset: int) -> int:
+    """Capital of this partition beyond what its own open asks need of it."""
+    has = sum(max(0, draft.balance(money.house(draft, kind), asset, CASH)) for kind in CAPITAL)
+    return has - sum(max(0, waterfall.lacking(draft, one.account, asset)) for one in draft.capital_asks)
+
+
 def take_grant(draft: Draft, one: movement_pb2.Movement) -> None:
-    """Puts what was given to the same kind of capital here; the last answer lets the waterfall run."""
+    """Puts what was given to the same kind of capital here, and asks on, or lets the waterfall run."""
     away = movements.in_transit(draft, one.from_partition)
+    given: dict[int, int] = {}
     for each in one.lines:
         house = money.house(draft, system_kind(each.account) or SystemAccount.INSURANCE)
         draft.move(debit=away, credit=house, asset=each.asset, kind=each.kind, units=each.units)
-    asked = draft.capital_ask(one.episode)
-    if asked is None or one.from_partition not in asked.waiting:
+        given[each.asset] = given.get(each.asset, 0) + each.units
+    before = draft.capital_ask(one.episode)
+    if before is None or before.is_over or one.from_partition not in before.waiting:
         _give_back(draft, list(one.lines))
         return
-    waiting = [each for each in asked.waiting if each != one.from_partition]
-    answered = movement_pb2.CapitalAsk(
-        episode=asked.episode, account=asked.account, waiting=waiting, granted=[*asked.granted, *one.lines]
-    )
-    draft.put_capital_ask(answered)
-    if waiting:
-        return
+    asked = movement_pb2.CapitalAsk()
+    asked.CopyFrom(before)
+    asked.granted.extend(one.lines)
+    for each in before.asked:
+        if given.get(each.asset, 0) < each.units:
+            asked.drained.add(partition=one.from_partition, asset=each.asset)
     episode = draft.episode(one.episode)
     if episode is not None and waterfall.is_due(draft, episode):
-        waterfall.run(draft, episode)
-    finish(draft, answered)
+        _go_on(draft, episode, asked)
+    else:
+        finish(draft, asked)
 
 
 def finish(draft: Draft, asked: movement_pb2.CapitalAsk) -> None:

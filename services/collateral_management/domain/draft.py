@@ -108,6 +108,11 @@ class Draft:
         return self._asks.get(episode) or self.state.asks.get(episode)
 
     @property
+    def capital_asks(self) -> list[movement_pb2.CapitalAsk]:
+        """What episodes have asked of other partitions and still wait for."""
+        return [one for one in {**self.state.asks, **self._asks}.values() if not one.is_over]
+
+    @property
     def entity_moves(self) -> list[movement_pb2.EntityMove]:
         """Entities on their way out as this command has left them."""
         if not self._moves and not self.state.moves:

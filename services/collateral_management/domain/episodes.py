@@ -213,10 +213,9 @@ def resolve_shortfall(draft: Draft, body: commands_pb2.ResolveShortfall, _: comm
         return refused
     asked = draft.capital_ask(one.episode)
     if asked is not None and not asked.is_over:
-        return Refused(words.REFUSAL_CAPITAL_ASKED, f"{len(asked.waiting)} partitions have not answered")
-    short = waterfall.shortfall(draft, body.account)
-    if short and draft.context.parameters.partitions > 1:
-        capital.ask(draft, one, short)
+        return Refused(words.REFUSAL_CAPITAL_ASKED, f"partition {asked.waiting[0]} has not answered")
+    if waterfall.shortfall(draft, body.account) and draft.context.parameters.partitions > 1:
+        capital.ask(draft, one)
     else:
         waterfall.run(draft, one)
     return one.episode

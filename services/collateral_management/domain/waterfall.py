@@ -51,10 +51,15 @@ def shortfall(draft: Draft, account: int) -> dict[int, int]:
     short = {}
     for asset in sorted({asset for asset, _ in draft.lines_of(account)}):
         capital = sum(max(0, draft.balance(money.house(draft, kind), asset, CASH)) for kind, _ in WATERFALL)
-        left = money.debt_units(draft, account, asset) - draft.balance(account, asset, CASH) - capital
+        left = lacking(draft, account, asset) - capital
         if left > 0:
             short[asset] = left
     return short
+
+
+def lacking(draft: Draft, account: int, asset: int) -> int:
+    """Units that an account owes beyond its cash; negative when it has more."""
+    return money.debt_units(draft, account, asset) - draft.balance(account, asset, CASH)
 
 
 def run(draft: Draft, one: journal_pb2.Episode) -> None:
@@ -66,7 +71,7 @@ def run(draft: Draft, one: journal_pb2.Episode) -> None:
 def _cover(draft: Draft, one: journal_pb2.Episode, asset: int) -> None:
     account = one.account
     for kind, step in WATERFALL:
-        owed = money.debt_units(draft, account, asset) - draft.balance(account, asset, CASH)
+        owed = lacking(draft, account, asset)
         capital = money.house(draft, kind)
         paid = min(owed, draft.balance(capital, asset, CASH))
         if paid > 0:
@@ -87,7 +92,7 @@ def _write_off(draft: Draft, one: journal_pb2.Episode, asset: int) -> None:
         draft.move(debit=one.account, credit=pool, asset=asset, kind=DEBT, units=shares)
         draft.move(debit=treasury, credit=pool, asset=asset, kind=LOSS, units=units)
         _note_step(draft, one, asset, words.WATERFALL_STEP_WRITE_OFF, units)
-        _hold_pool(draft, asset, units)
+        _tell_of_loss(draft, asset, units)
     shares = draft.balance(one.account, asset, OVERDRAFT)
     if shares:  # the house lent it: its second capital bears it
         units = mul_div_up(shares, draft.state.overdraft_index(asset), INDEX_ONE)
@@ -95,11 +100,22 @@ def _write_off(draft: Draft, one: journal_pb2.Episode, asset: int) -> None:
         _note_step(draft, one, asset, words.WATERFALL_STEP_SECOND_CAPITAL, units)
 
 
-def _hold_pool(draft: Draft, asset: int, units: int) -> None:
-    """Nobody redeems at an index that does not carry the loss: not here, and nowhere once the notice is there."""
+def tick_of_loss(draft: Draft, asset: int) -> int:
+    """Number of the tick that takes a loss written off now."""
     # A tick that is due already may have been decided before the loss: then the one after it carries the loss.
-    until = max(accounts.tick_in_force(draft, asset), accounts.tick_due(draft)) + 1
-    draft.note(journal_pb2.Effect(pool_hold=movement_pb2.PoolHold(asset=asset, until_tick=until)))
+    return max(accounts.tick_in_force(draft, asset), accounts.tick_due(draft)) + 1
+
+
+def hold_pool(draft: Draft, asset: int, until: int) -> None:
+    """Lets nobody lend to a pool or redeem before a tick."""
+    if until > draft.state.pool_holds.get(asset, 0):
+        draft.note(journal_pb2.Effect(pool_hold=movement_pb2.PoolHold(asset=asset, until_tick=until)))
+
+
+def _tell_of_loss(draft: Draft, asset: int, units: int) -> None:
+    """Nobody redeems at an index that does not carry the loss: not here, and nowhere by what was asked before it."""
+    until = tick_of_loss(draft, asset)
+    hold_pool(draft, asset, until)
     for other in range(draft.context.parameters.partitions):
         if other != draft.state.partition:
             lost = movements.line(money.pool_account(draft, asset), asset, LOSS, units)

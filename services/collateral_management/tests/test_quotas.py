@@ -104,61 +104,6 @@ def test_nobody_lends_or_redeems_while_a_tick_is_due(town: Town) -> None:
     assert not town[0].do("redeem", sender="lender", account=lender, asset=USD, units=1).refusal
 
 
-class TestCapitalOfAllShards:
-    """House capital wherever it stands pays before lenders."""
-
-    def test_what_is_here_is_asked_first(self, town: Town) -> None:
-        town[0].lend(usd=1_000)
-        town[0].fund(SystemAccount.INSURANCE, usd=100)
-        account, episode = indebted(town[0], 100)
-        town.do("resolve_shortfall", account=account, episode=episode)
-        assert {one.kind for one in town.pending()} == {words.MOVEMENT_KIND_GATE_NOTICE}  # nobody is asked
-        assert paid(town[0]) == [(FUND, 100)]
-
-    def test_the_waterfall_waits_for_every_answer(self, town: Town) -> None:
-        story = town[0]
-        story.lend(usd=1_000)
-        story.fund(SystemAccount.INSURANCE, usd=30)
-        town[1].fund(SystemAccount.INSURANCE, usd=50)
-        town[2].fund(SystemAccount.SECOND_CAPITAL, usd=10)
-        account, episode = indebted(story, 100)
-        assert not town.do("resolve_shortfall", account=account, episode=episode).refusal
-        held = town.do("resolve_shortfall", account=account, episode=episode)
-        assert held.refusal == words.REFUSAL_CAPITAL_ASKED
-        first, second = town.pending()
-        town.arrive(first)
-        [answer] = [one for one in town.pending() if one.kind == words.MOVEMENT_KIND_CAPITAL_GRANT]
-        town.arrive(answer)
-        assert paid(story) == []
-        town.arrive(second)
-        town.relay()
-        assert paid(story) == [(FUND, 80), (SECOND, 10), (LENDERS, 10)]
-        assert (story.state.lines_of(account), story.state.asks) == ([], {})
-
-    def test_what_is_not_needed_goes_home(self, town: Town) -> None:
-        story = town[0]
-        story.lend(usd=1_000)
-        for other in (1, 2):
-            town[other].fund(SystemAccount.INSURANCE, usd=500)
-        account, episode = indebted(story, 100)
-        town.do("resolve_shortfall", account=account, episode=episode)
-        town.relay()
-        assert paid(story) == [(FUND, 100)]
-        funds = [one.balance(house(SystemAccount.INSURANCE, one.partition), USD) for one in town.stories]
-        assert sorted(funds) == [0, 400 * DOLLAR, 500 * DOLLAR]
-
-    def test_an_account_that_is_healed_meanwhile_takes_nothing(self, town: Town) -> None:
-        story = town[0]
-        story.lend(usd=1_000)
-        town[1].fund(SystemAccount.FIRST_LOSS, usd=500)
-        account, episode = indebted(story, 100)
-        town.do("resolve_shortfall", account=account, episode=episode)
-        story.do("confirm_deposit", account=account, asset=USD, units=150 * DOLLAR)
-        town.relay()
-        assert (paid(story), story.balance(account, USD)) == ([], 50 * DOLLAR)
-        assert town[1].balance(house(SystemAccount.FIRST_LOSS, 1), USD) == 500 * DOLLAR
-
-
 def test_a_loss_is_known_everywhere_before_anybody_redeems(town: Town) -> None:
     town[0].lend(usd=1_000)
     far = town[2].lend(usd=100)
