@@ -20,6 +20,7 @@ INDEX_ONE = Index15(10**15)
 FUNDING_ONE = 10**9  # cumulative funding is in 10^-9 settlement units
 SECOND_NS = 1_000_000_000
 YEAR_NS = 365 * 86_400 * SECOND_NS  # years have 365 days everywhere
+SETTLEMENT_WINDOW_NS = 1_800 * SECOND_NS  # over which the index is averaged before an instrument ends
 INT63 = 2**63
 
 _DECIMAL = re.compile(r"^-?[0-9]{1,30}(\.[0-9]{1,30})?\Z")

@@ -12,6 +12,7 @@ from ballast.types.v1 import ledger_pb2, market_pb2
 from libs.common.book import PartitionBook
 from libs.common.ids import system_kind
 from libs.common.validity import ValidityClass
+from services.risk_evaluation.app.market import settled
 from services.risk_evaluation.domain import margin, prices
 from services.risk_evaluation.domain.arrays import I8, Mask
 from services.risk_evaluation.domain.columns import Column as Line
@@ -87,11 +88,12 @@ def priced_at(model: Model, history: MarkHistory, number: int) -> prices.Prices:
 
 def marks_at(history: MarkHistory, number: int) -> dict[int, prices.Mark]:
     """The marks in force at a frame of them."""
-    return {
+    marks = {
         instrument: prices.Mark(mark.price, mark.slow_price or mark.price, mark.validity, mark.confidence)
         for instrument in history.instruments
         if (mark := history.mark(instrument, number)).price > 0
     }
+    return marks | settled(marks, history.settling(number))
 
 
 def book_columns(model: Model, book: PartitionBook) -> Columns:

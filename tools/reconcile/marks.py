@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from libs.common.validity import ValidityClass
-from services.risk_evaluation.app.market import levels_of
+from services.risk_evaluation.app.market import levels_of, settlements_of
+from services.risk_evaluation.domain.settlement import Settling
 from services.risk_evaluation.domain.surfaces import VolatilitySurface, surface_of
 from services.risk_evaluation.domain.volatility import Sigmas
 from tools.reconcile.records import MarkFrame
@@ -41,6 +42,7 @@ class MarkHistory:
         self._levels: list[dict[int, Sigmas]] = []
         self._surface_frames: dict[int, array[int]] = {}  # underlying -> frame numbers
         self._surfaces: dict[int, list[VolatilitySurface | None]] = {}
+        self._settling: list[tuple[int, dict[int, Settling]]] = []  # frame numbers from which averages stand
         self._settlements: dict[int, tuple[int, int]] = {}  # instrument -> final price, first frame that has it
         self._frames: dict[int, array[int]] = {}  # instrument -> frame numbers at which its mark was published
         self._marks: dict[int, list[Mark]] = {}
@@ -55,6 +57,10 @@ class MarkHistory:
             for instrument in self.instruments.difference(body.instrument):
                 self._put(instrument, number, NEVER)
         self.classes[ValidityClass(max(body.validity)).name if body.validity else "heartbeat"] += 1
+        known = settlements_of(body)
+        if known or (body.snapshot and self._settling):
+            before = self._settling[-1][1] if self._settling and not body.snapshot else {}
+            self._settling.append((number, {**before, **known}))
         for average in body.settlement_average:
             if average.is_final:
                 self._settlements.setdefault(average.instrument, (average.price, number))
@@ -94,6 +100,11 @@ class MarkHistory:
             if surface is not None:
                 found[underlying] = surface
         return found
+
+    def settling(self, number: int) -> dict[int, Settling]:
+        """What is known of settlement prices at a frame, by instrument."""
+        found = bisect_right(self._settling, number, key=lambda each: each[0]) - 1
+        return self._settling[found][1] if found >= 0 else {}
 
     def levels(self, number: int) -> dict[int, Sigmas]:
         """The volatilities in force at a frame, by asset; none before the first."""

@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 
 from libs.common.ids import InstrumentId
 from libs.common.parameters import Instrument, Parameters
-from libs.common.units import PPM, SECOND_NS, Ppm, UnixNs, mul_div_down
+from libs.common.units import PPM, SETTLEMENT_WINDOW_NS, Ppm, UnixNs, mul_div_down
 from libs.common.validity import Action, permits
 from services.price_ingestion.domain.marks import MarkRow
-
-WINDOW_NS = 1_800 * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ class Averages:
         self, one: _Ending, before: SettlementAverage | None, fresh: Mapping[InstrumentId, int], now_ns: UnixNs
     ) -> SettlementAverage | None:
         ends = one.instrument.closes_ns
-        begins = ends - WINDOW_NS
+        begins = ends - SETTLEMENT_WINDOW_NS
         if now_ns <= begins:
             return None
         known = before or SettlementAverage(one.instrument.id, 0, 0, 0, Ppm(0), is_final=False)
@@ -91,7 +89,7 @@ class Averages:
         if price is not None and self._at_ns is not None:
             span = max(0, min(now_ns, ends) - max(self._at_ns, begins))
             known = replace(known, weighted=known.weighted + price * span, covered_ns=known.covered_ns + span)
-        share = mul_div_down(min(now_ns, ends) - begins, PPM, WINDOW_NS)
+        share = mul_div_down(min(now_ns, ends) - begins, PPM, SETTLEMENT_WINDOW_NS)
         average = 0
         if known.covered_ns:
             average = mul_div_down(known.weighted, one.numerator, known.covered_ns * one.denominator)

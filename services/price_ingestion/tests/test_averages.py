@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from libs.common.config import load_parameters
 from libs.common.ids import AssetId, InstrumentId
 from libs.common.parameters import Instrument, InstrumentKind, OptionType
-from libs.common.units import SECOND_NS, Lots, UnixNs
+from libs.common.units import SECOND_NS, SETTLEMENT_WINDOW_NS, Lots, UnixNs
 from libs.common.validity import ValidityClass
-from services.price_ingestion.domain.averages import WINDOW_NS, Averages, SettlementAverage
+from services.price_ingestion.domain.averages import Averages, SettlementAverage
 from services.price_ingestion.domain.guard import Mark
 from services.price_ingestion.domain.marks import MarkRow
 from services.price_ingestion.tests import REPOSITORY
@@ -21,7 +21,7 @@ from services.price_ingestion.tests import REPOSITORY
 COMMITTED = load_parameters(REPOSITORY / "config").parameters
 SPOT, CALL, FUTURE = InstrumentId(1), InstrumentId(31), InstrumentId(32)
 ENDS = UnixNs(COMMITTED.genesis_ns + 10 * 86_400 * SECOND_NS)
-BEGINS = ENDS - WINDOW_NS
+BEGINS = ENDS - SETTLEMENT_WINDOW_NS
 MINUTE = 60 * SECOND_NS
 VALID, HOLD = ValidityClass.VALID, ValidityClass.HOLD
 

@@ -18,6 +18,7 @@ from services.risk_evaluation.domain.grid import maintenance_range
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import USD6, Mark, price_book
 from services.risk_evaluation.domain.sensitivity import moved_marks, moved_surfaces
+from services.risk_evaluation.domain.settlement import counted, faded
 from services.risk_evaluation.domain.surfaces import VolatilitySurface
 
 _CASH = (ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_RESERVED)
@@ -45,8 +46,12 @@ def gather(
     """The house as these books and marks have it; its options as the failure leaves them too."""
     parts, parameters = list(books), model.parameters
 
-    def mark_of(instrument: int) -> int:
-        return marks[instrument].price if instrument in marks else 0
+    def mark_of(instrument: int) -> float:
+        mark, one = marks.get(instrument), parameters.instrument(instrument)
+        if mark is None or one is None:
+            return 0
+        settling = counted(one, mark.settling) if one.is_margined else None
+        return faded(settling, price=mark.price, slow=mark.slow).price
 
     margined = [one for one in parameters.instruments if one.is_margined]
     owners = {account: attributes.owner for book in parts for account, attributes in book.accounts.items()}
@@ -154,7 +159,7 @@ def _terms(
     parameters: Parameters,
     margined: Sequence[Instrument],
     books: Sequence[PartitionBook],
-    mark_of: Callable[[int], int],
+    mark_of: Callable[[int], float],
     idle: F8,
 ) -> Terms:
     assets = {int(one.id): at for at, one in enumerate(parameters.assets)}
@@ -182,7 +187,7 @@ def _terms(
     )
 
 
-def _lot(one: Instrument, mark: int, funding: int) -> float:
+def _lot(one: Instrument, mark: float, funding: int) -> float:
     if mark <= 0:
         return 0.0
     if one.kind is InstrumentKind.INVERSE_PERP:
@@ -190,7 +195,7 @@ def _lot(one: Instrument, mark: int, funding: int) -> float:
     return one.c_num * mark / one.c_den - funding / FUNDING_ONE
 
 
-def _unit(parameters: Parameters, asset: int, mark_of: Callable[[int], int]) -> float:
+def _unit(parameters: Parameters, asset: int, mark_of: Callable[[int], float]) -> float:
     known = parameters.asset(asset)
     if known is None:
         return 0.0

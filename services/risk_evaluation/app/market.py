@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ballast.events.v1 import control_pb2, market_pb2
 from libs.common.chain import AcceptedFrame
@@ -12,6 +12,7 @@ from libs.common.units import Ppm
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Mark, Prices, price_book
+from services.risk_evaluation.domain.settlement import Settling, settling_of
 from services.risk_evaluation.domain.surfaces import VolatilitySurface, surface_of
 from services.risk_evaluation.domain.volatility import Sigmas, model_under
 
@@ -34,6 +35,7 @@ class Market:
         self.levels: dict[int, Sigmas] = {}
         self.closes: dict[int, deque[tuple[int, float]]] = {}
         self._marks: dict[int, Mark] = {}
+        self._settling: dict[int, Settling] = {}
         self._surfaces: dict[int, VolatilitySurface] = {}
         self._prices: Prices | None = None
         self.sequence = 0
@@ -50,6 +52,7 @@ class Market:
             return False
         if body.snapshot:
             self._marks.clear()
+            self._settling.clear()
             self._surfaces.clear()
             self.closes.clear()
         self._take_levels(body)
@@ -57,6 +60,8 @@ class Market:
             price = body.mark_price[row]
             slow = body.slow_price[row] if body.slow_price[row] > 0 else price
             self._marks[instrument] = Mark(price, slow, ValidityClass(body.validity[row]), body.confidence[row])
+        self._settling.update(settlements_of(body))
+        self._marks.update(settled(self._marks, self._settling))
         for each in body.price_history:
             known = self.closes.setdefault(each.asset, deque(maxlen=CLOSES_MAX))
             known.extend(zip(each.closed_at_ns, each.price, strict=True))
@@ -103,6 +108,18 @@ def levels_of(body: market_pb2.MarksBody) -> dict[int, Sigmas]:
     """The volatilities that a frame of marks moves, by asset."""
     columns = zip(body.volatility_asset, body.initial_volatility, body.maintenance_volatility, strict=True)
     return {asset: Sigmas(Ppm(initial), Ppm(maintenance)) for asset, initial, maintenance in columns}
+
+
+def settlements_of(body: market_pb2.MarksBody) -> dict[int, Settling]:
+    """What a frame of marks makes known of settlement prices, by instrument."""
+    found = {one.instrument: settling_of(one) for one in body.settlement_average}
+    return {instrument: settling for instrument, settling in found.items() if settling is not None}
+
+
+def settled(marks: Mapping[int, Mark], settling: Mapping[int, Settling]) -> dict[int, Mark]:
+    """The marks of instruments whose settlement price is known in part; one without a mark gets one of no price."""
+    none = Mark(0, 0, ValidityClass.STALE)
+    return {one: replace(marks.get(one, none), settling=known) for one, known in settling.items()}
 
 
 @dataclass(slots=True)

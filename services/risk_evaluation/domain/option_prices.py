@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.options.cell import LineKind
 from services.risk_evaluation.domain.options.grid import GridScenarios, TenorShock, price_grid
 from services.risk_evaluation.domain.options.normal import exp_each, log_each
+from services.risk_evaluation.domain.settlement import Settling
 from services.risk_evaluation.domain.surfaces import RATE_ONE, Smile, VolatilitySurface
 
 
@@ -55,7 +56,7 @@ class Spot:
         unit, unit_slow: (assets) one unit, at the mark and under the slow marks.
         unit_moved: (scenarios, assets) one unit in a scenario, undamped. unit_change: (scenarios + 1, assets) damped.
         index: by asset column: integer mark of the price instrument. slow: its slow mark over the mark.
-        validity: (assets) ValidityClass numbers.
+        validity: (assets) ValidityClass numbers. settling: by option id, what is known of its settlement price.
     """
 
     unit: F8
@@ -65,6 +66,7 @@ class Spot:
     index: Mapping[int, int]
     slow: Mapping[int, float]
     validity: Sequence[int]
+    settling: Mapping[int, Settling]
 
 
 def option_prices(model: Model, spot: Spot, surfaces: Mapping[int, VolatilitySurface]) -> OptionPrices:
@@ -87,7 +89,8 @@ def option_prices(model: Model, spot: Spot, surfaces: Mapping[int, VolatilitySur
         base = model.asset_column[one.underlying]
         out.settle[column] = spot.unit[model.asset_column[one.settlement]]
         out.coins[column] = one.base_units_per_lot / 10.0 ** model.assets[base].decimals
-        out.index_notional[column] = one.base_units_per_lot * spot.unit[base]
+        rest = 1.0 - spot.settling[one.id].known if one.id in spot.settling else 1.0
+        out.index_notional[column] = rest * (one.base_units_per_lot * spot.unit[base])
         if _smile(one, surfaces.get(one.underlying)) is not None and spot.index.get(base, 0) > 0:
             groups.setdefault((base, model.asset_column[one.quote]), []).append(column)
     for (base, quote), columns in groups.items():
@@ -120,9 +123,11 @@ def _price(
     years = np.array([max(0.0, (one.expiry_ns - surface.made_at_ns) / YEAR_NS) for one in options])
     forwards = np.array([smile.forward_price * 10.0**price_exponent if smile else index for smile in smiles])
     rates = np.array([smile.discount_rate / RATE_ONE if smile else 0.0 for smile in smiles])
+    fixed, rest = _known(options, spot)
+    forwards = fixed + rest * forwards  # of the average; what is known of it stands still, its volatility with it
     strikes = np.array([one.strike * 10.0**one.settlement_exponent for one in options])
     moneyness = log_each(strikes / forwards)
-    vols = _vols(smiles, moneyness, years)
+    vols = _vols(smiles, moneyness, years) * (1.0 - fixed / forwards)
     move = (model.moves[:, base] - model.moves[:, quote]) / (1.0 + model.moves[:, quote])
     # After the scenarios: the slow mark, and the mark itself.
     scenarios = GridScenarios(
@@ -131,16 +136,38 @@ def _price(
         vol_floor=np.zeros(move.shape[0] + 2),
         years_passed=np.zeros(move.shape[0] + 2),
     )
+    if np.any(fixed):
+        scenarios = _faded(scenarios, forwards, fixed)
     kinds = np.array([int(LineKind.CALL if one.is_call else LineKind.PUT) for one in options], dtype=np.int64)
-    values, greeks = price_grid(forwards, strikes, years, vols, exp_each(-rates * years), scenarios, kinds=kinds)
+    discounts = exp_each(-rates * years)
+    values, greeks = price_grid(forwards, strikes, years, vols, discounts, scenarios, kinds=kinds, fixed=fixed)
     if np.any(model.discounts):
         values[:, :-2] *= _discounts(model, years, rates)
     for at, (column, one) in enumerate(zip(columns, options, strict=True)):
         out.value[column], out.greeks[:, column] = values[at, -1], greeks[:, at, -1]
-        out.forward_over_spot[column], out.vols[column] = forwards[at] / index, vols[at]
-        _fill(model, spot, one, column, values[at], move, index, out)
+        carry = (forwards[at] - fixed[at]) / index
+        out.forward_over_spot[column], out.vols[column] = carry, vols[at]
+        _fill(model, spot, one, column, values[at], fixed[at] + rest[at] * (index * scenarios.spot), out)
         coins_usd = one.base_units_per_lot * spot.unit[base]
-        out.delta_notional[column] = greeks[0, at, -1] * (forwards[at] / index) * coins_usd
+        out.delta_notional[column] = greeks[0, at, -1] * carry * coins_usd
+
+
+def _known(options: Sequence[Instrument], spot: Spot) -> tuple[F8, F8]:
+    """(options) the part of each settlement price that is known, and the share that is not."""
+    found = [spot.settling.get(one.id) for one in options]
+    fixed = [
+        one.known * (one.price * 10.0**option.settlement_exponent) if one else 0.0
+        for option, one in zip(options, found, strict=True)
+    ]
+    return np.array(fixed), np.array([1.0 - one.known if one else 1.0 for one in found])
+
+
+def _faded(scenarios: GridScenarios, forwards: F8, fixed: F8) -> GridScenarios:
+    """Scenarios in which volatility counts for the share of the forward that still moves there."""
+    moving = scenarios.spot * (forwards - fixed)[:, None]
+    share = np.divide(forwards, forwards - fixed, out=np.zeros_like(forwards), where=forwards > fixed)
+    factor = moving / (fixed[:, None] + moving) * share[:, None]
+    return replace(scenarios, vol=np.where(fixed[:, None] != 0.0, scenarios.vol * factor, scenarios.vol))
 
 
 def _vols(smiles: Sequence[Smile | None], k: F8, years: F8) -> F8:
@@ -191,15 +218,15 @@ def _discounts(model: Model, years: F8, rates: F8) -> F8:
     return factors
 
 
-def _fill(
-    model: Model, spot: Spot, one: Instrument, column: int, values: F8, move: F8, index: float, out: OptionPrices
-) -> None:
-    """The row of one option; coin-settled, its value is owed in coins at the price of the moment."""
+def _fill(model: Model, spot: Spot, one: Instrument, column: int, values: F8, settled: F8, out: OptionPrices) -> None:
+    """The row of one option; coin-settled, its value is owed in coins.
+
+    Args:
+        values, settled: (scenarios, then slow mark and mark) value in the quote, price of a coin at settlement.
+    """
     settlement = model.asset_column[one.settlement]
     if one.kind is InstrumentKind.COIN_OPTION:
-        base = model.asset_column[one.underlying]
-        at_index = index * np.concatenate([1.0 + move, np.array([spot.slow[base], 1.0])])
-        units = one.base_units_per_lot * (values / at_index)
+        units = one.base_units_per_lot * (values / settled)
     else:
         scale = 10.0 ** (model.assets[settlement].decimals - model.assets[model.asset_column[one.underlying]].decimals)
         units = one.base_units_per_lot * (values * scale)

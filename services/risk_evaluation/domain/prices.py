@@ -14,6 +14,7 @@ from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain.arrays import F8
 from services.risk_evaluation.domain.model import Liquidity, Model
 from services.risk_evaluation.domain.option_prices import OptionPrices, Spot, option_prices
+from services.risk_evaluation.domain.settlement import Settling, counted, faded
 from services.risk_evaluation.domain.surfaces import VolatilitySurface
 
 USD6 = 1_000_000
@@ -21,12 +22,13 @@ USD6 = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The mark of one instrument: integers with its exponent."""
+    """The mark of one instrument: integers with its exponent; without a price it has none."""
 
     price: int
     slow: int
     validity: ValidityClass
     confidence: int = 0
+    settling: Settling | None = None  # what is known of the price that the instrument settles at
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,19 @@ def _spot(
         unit_change=change,
         index={column: mark.price for column, mark in found.items()},
         slow={column: mark.slow / mark.price for column, mark in found.items() if mark.price > 0},
+        settling=_settling(model, marks),
         validity=validity,
     )
+
+
+def _settling(model: Model, marks: Mapping[int, Mark]) -> dict[int, Settling]:
+    found: dict[int, Settling] = {}
+    for one in model.options:
+        mark = marks.get(one.id)
+        settling = counted(one, mark.settling) if mark else None
+        if settling is not None:
+            found[one.id] = settling
+    return found
 
 
 def _damped(change: F8, damping: F8) -> F8:
@@ -181,25 +194,26 @@ def _instrument(
     ratio = one.c_num / one.c_den
     mark = marks.get(one.id)
     settle = unit_moved[:, settlement]
-    if mark is None or mark.price <= 0 or one.is_option:  # options are worth what surfaces say
+    now = faded(counted(one, mark.settling), price=mark.price, slow=mark.slow) if mark else None
+    if now is None or now.price <= 0 or one.is_option:  # options are worth what surfaces say
         nothing = np.zeros(model.moves.shape[0])
         return _Valued(0.0, 0.0, np.zeros(model.moves.shape[0] + 1), nothing, settle)
-    price = float(mark.price)
     # Quoted in σ: M_k = (S_u,k/S_u)(S_σ/S_σ,k)M. A quote that stands still, as USD does, leaves S_u,k/S_u exactly.
-    move = (model.moves[:, base] - model.moves[:, quote]) / (1.0 + model.moves[:, quote])
+    move = now.moving * ((model.moves[:, base] - model.moves[:, quote]) / (1.0 + model.moves[:, quote]))
     if one.kind is InstrumentKind.INVERSE_PERP:
-        worth = one.c_num / (one.c_den * mark.price)
-        slow = one.c_num / (one.c_den * mark.slow)
+        worth = one.c_num / (one.c_den * now.price)
+        slow = one.c_num / (one.c_den * now.slow)
         change = np.append(worth * (move / (1.0 + move)) * settle, (worth - slow) * unit_slow[settlement])
         order_value = -(worth / (1.0 + move)) * settle
-        return _Valued(-worth, worth * unit[settlement], change, order_value, settle)
-    worth = one.c_num * mark.price / one.c_den
-    slow = one.c_num * mark.slow / one.c_den
+        return _Valued(-worth, now.moving * (worth * unit[settlement]), change, order_value, settle)
+    worth = one.c_num * now.price / one.c_den
+    slow = one.c_num * now.slow / one.c_den
     change = np.append(worth * move * settle, (slow - worth) * unit_slow[settlement])
     if one.kind is InstrumentKind.SPOT:
         order_value = unit_moved[:, base] * float(one.base_units_per_lot)
         return _Valued(worth, float(one.base_units_per_lot) * unit[base], change, order_value, settle)
-    return _Valued(worth, worth * unit[settlement], change, ratio * (price * (1.0 + move)) * settle, settle)
+    order_value = ratio * (now.price * (1.0 + move)) * settle
+    return _Valued(worth, now.moving * (worth * unit[settlement]), change, order_value, settle)
 
 
 def _columns(columns: list[F8], rows: int) -> F8:

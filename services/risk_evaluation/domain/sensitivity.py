@@ -182,7 +182,8 @@ def moved_marks(model: Model, marks: Mapping[int, Mark], *, asset: int, factor: 
     for instrument, mark in marks.items():
         one = model.instruments[model.instrument_column[instrument]]
         by = (factor if one.underlying == asset else 1.0) / (factor if one.quote == asset else 1.0)
-        out[instrument] = Mark(max(1, round(mark.price * by)), max(1, round(mark.slow * by)), mark.validity)
+        price, slow = max(1, round(mark.price * by)), max(1, round(mark.slow * by))
+        out[instrument] = Mark(price, slow, mark.validity, settling=mark.settling)
     return out
 
 
