@@ -46,7 +46,7 @@ def candidate(
         numerator, denominator = -instrument.c_num, instrument.c_den * price
     else:
         numerator, denominator = instrument.c_num * price, instrument.c_den
-    exact = lots * (numerator * FUNDING_ONE - (0 if instrument.is_option else funding) * denominator)
+    exact = lots * (numerator * FUNDING_ONE - (0 if instrument.is_paid_up else funding) * denominator)
     profit = mul_div_down(exact + variation * denominator * FUNDING_ONE, 1, denominator * FUNDING_ONE)
     notional = mul_div_down(abs(lots) * abs(numerator), 1, denominator)
     return Candidate(account=account, lots=abs(lots), profit=profit, notional=notional, cash=cash)

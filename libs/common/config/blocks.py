@@ -29,6 +29,7 @@ from libs.common.config.fields import (
     Text,
     within,
 )
+from libs.common.config.instrument_blocks import InstrumentBlock
 from libs.common.config.option_blocks import OptionRiskBlock, SurfaceBlock
 
 UNITS_MAX = 2**62
@@ -49,56 +50,6 @@ class AssetBlock(Block):
     def _fits(self) -> AssetBlock:
         if Decimal(self.largest_supply) * 10**self.decimals >= UNITS_MAX:
             raise ValueError(f"expected largest_supply x 10^decimals below 2^62, was {self.largest_supply}")
-        return self
-
-
-class InstrumentBlock(Block):
-    """An instrument; `lot` in base assets, or face in quote for inverse perps and futures.
-
-    A coin option's tick and prices are in coins a coin; its strike, like any option's, in the quote.
-    """
-
-    id: Id
-    symbol: Symbol
-    kind: Annotated[
-        str,
-        StringConstraints(
-            pattern="^(spot|linear_perp|inverse_perp|linear_future|inverse_future|linear_option|coin_option)$"
-        ),
-    ]
-    underlying: Symbol
-    quote: Symbol
-    lot: Amount
-    tick: Amount
-    lowest_price: Amount
-    highest_price: Amount
-    max_order_lots: Annotated[int, Field(ge=1, le=2**40)]
-    clearing: Annotated[str, StringConstraints(pattern="^(external|internal)$")] = "external"
-    delivery: Annotated[str, StringConstraints(pattern="^(cash|physical)$")] = "cash"
-    expiry_s: Annotated[int, Field(ge=1, le=4_102_444_800)] | None = None
-    delisted_s: Annotated[int, Field(ge=1, le=4_102_444_800)] | None = None
-    option: Annotated[str, StringConstraints(pattern="^(call|put)$")] | None = None
-    strike: Amount | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> InstrumentBlock:
-        if Decimal(self.lowest_price) > Decimal(self.highest_price):
-            raise ValueError(f"expected lowest_price up to {self.highest_price}, was {self.lowest_price}")
-        return self
-
-    @model_validator(mode="after")
-    def _has_its_terms(self) -> InstrumentBlock:
-        is_option, is_dated = self.kind.endswith("_option"), self.kind.endswith(("_future", "_option"))
-        if is_dated != (self.expiry_s is not None):
-            raise ValueError(f"expected expiry_s of futures and options only, was {self.expiry_s} of a {self.kind}")
-        if is_option != (self.option is not None) or is_option != (self.strike is not None):
-            raise ValueError(f"expected option and strike of options only, was a {self.kind}")
-        if self.delivery == "physical" and (not is_dated or self.kind in ("inverse_future", "coin_option")):
-            raise ValueError(f"expected delivery of linear futures and options only, was a {self.kind}")
-        if self.delisted_s is not None and (is_option or self.kind == "spot"):
-            raise ValueError(f"expected delisted_s of perps and futures only, was of a {self.kind}")
-        if self.clearing == "internal" and self.kind == "spot":
-            raise ValueError("expected an external spot instrument, was internal")
         return self
 
 

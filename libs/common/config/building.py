@@ -13,19 +13,18 @@ from libs.common.config.blocks import (
     ConfigBlock,
     DefaultRiskBlock,
     GuardsBlock,
-    InstrumentBlock,
     MarginBlock,
     OutflowBlock,
     PoolBlock,
     ProfileBlock,
 )
+from libs.common.config.instrument_blocks import InstrumentBlock
+from libs.common.config.packages import LOTS_AT_ONCE, with_legs
 from libs.common.default_parameters import STILL, DefaultRules
 from libs.common.errors import ConfigurationError
 from libs.common.ids import AssetId, InstrumentId, VenueId
 from libs.common.option_parameters import NO_OPTION_RISK
 from libs.common.units import SECOND_NS, Lots, MalformedNumber, Ppm, Rate12, Units, UnixNs, mul_div_up, to_scaled
-
-_OPEN_ORDERS = 16  # variation must hold so many of the largest orders (docs/architecture.md, numbers)
 
 
 def _scaled(where: str, text: str, exponent: int) -> int:
@@ -60,7 +59,7 @@ def build(block: ConfigBlock) -> p.Parameters:
             )
             for a in block.assets
         ),
-        instruments=tuple(_instrument(one, assets, block.instruments) for one in block.instruments),
+        instruments=tuple(_instruments(block.instruments, assets)),
         venues=tuple(
             p.Venue(VenueId(v.id), v.name, tuple(instrument_ids[s] for s in v.instruments), _ppm(v.taker_fee))
             for v in block.venues
@@ -201,33 +200,32 @@ def _profile(one: ProfileBlock, asset_ids: dict[str, AssetId]) -> p.VolatilityPr
     )
 
 
+def _instruments(blocks: list[InstrumentBlock], assets: dict[str, AssetBlock]) -> Iterable[p.Instrument]:
+    listed = {one.symbol: _instrument(one, assets, blocks) for one in blocks}
+    for at, one in enumerate(blocks):
+        yield with_legs(listed[one.symbol], one, path=f"instruments.{at}", listed=listed, assets=assets)
+
+
 def _instrument(one: InstrumentBlock, assets: dict[str, AssetBlock], listed: list[InstrumentBlock]) -> p.Instrument:
     kind = p.InstrumentKind[one.kind.upper().replace("_FUTURE", "_PERP")]
     base, quote = assets[one.underlying], assets[one.quote]
     exponent = _exponent(one)
     highest = _scaled(f"{one.symbol}: highest_price", one.highest_price, exponent)
     lowest = _scaled(f"{one.symbol}: lowest_price", one.lowest_price, exponent)
-    if lowest < 10_000 and one.option is None:  # an option may be worth nothing at all
+    paid_up = one.option is not None or kind is p.InstrumentKind.PACKAGE
+    if lowest < 10_000 and not paid_up:  # an option may be worth nothing at all
         raise ConfigurationError(f"{one.symbol}: expected tick at most 1 bp of lowest_price, was {one.tick}")
     inverse = kind is p.InstrumentKind.INVERSE_PERP
-    settlement_exponent = exponent if one.option is None else _exponent(_price_of(one, base, listed))
+    settlement_exponent = _exponent(_price_of(one, base, listed)) if paid_up else exponent
     strike = _scaled(f"{one.symbol}: strike", one.strike, settlement_exponent) if one.strike else 0
     if kind is p.InstrumentKind.LINEAR_OPTION:  # a put may be worth its whole strike
         finer, coarser = max(0, settlement_exponent - exponent), max(0, exponent - settlement_exponent)
         highest = max(highest, mul_div_up(strike, 10**finer, 10**coarser))
-    if inverse:  # face quote-coins a lot; a lot is worth face/price coins = face·10^decimals·10^-exponent / p units
-        face = _scaled(f"{one.symbol}: lot", one.lot, -quote.decimals)
-        base_units, c_num, c_den = 0, face * 10**base.decimals * 10**-exponent, 10**quote.decimals
-    else:  # lot·10^-base decimals coins x p·10^exponent quote-coins x 10^quote decimals
-        base_units = _scaled(f"{one.symbol}: lot", one.lot, -base.decimals)
-        paid_in = base if kind is p.InstrumentKind.COIN_OPTION else quote
-        c_num, c_den = base_units * 10**paid_in.decimals, 10 ** (base.decimals - exponent)
-    shrink = gcd(c_num, c_den)
-    c_num, c_den = c_num // shrink, c_den // shrink
-    lots, worth = _OPEN_ORDERS * one.max_order_lots, Fraction(c_num, c_den)
+    base_units, c_num, c_den = _ratio(one, kind, base, quote, exponent)
+    lots, worth = LOTS_AT_ONCE * one.max_order_lots, Fraction(c_num, c_den)
     if lots * (worth / lowest if inverse else worth * highest) >= UNITS_MAX:
         raise ConfigurationError(
-            f"{one.symbol}: max_order_lots: expected {_OPEN_ORDERS} such orders below 2^62, was {one.max_order_lots}"
+            f"{one.symbol}: max_order_lots: expected {LOTS_AT_ONCE} such orders below 2^62, was {one.max_order_lots}"
         )
     return p.Instrument(
         id=InstrumentId(one.id),
@@ -250,6 +248,23 @@ def _instrument(one: InstrumentBlock, assets: dict[str, AssetBlock], listed: lis
         strike=strike,
         settlement_exponent=settlement_exponent,
     )
+
+
+def _ratio(
+    one: InstrumentBlock, kind: p.InstrumentKind, base: AssetBlock, quote: AssetBlock, exponent: int
+) -> tuple[int, int, int]:
+    """Base units of a lot, and c as numerator and denominator without a common factor."""
+    if kind is p.InstrumentKind.DIGITAL_OPTION:  # what a lot pays, times a price that is a share of it
+        base_units, c_num, c_den = 0, _scaled(f"{one.symbol}: lot", one.lot, -quote.decimals), 10**-exponent
+    elif kind is p.InstrumentKind.INVERSE_PERP:  # face/price coins a lot: face·10^decimals·10^-exponent/p units
+        face = _scaled(f"{one.symbol}: lot", one.lot, -quote.decimals)
+        base_units, c_num, c_den = 0, face * 10**base.decimals * 10**-exponent, 10**quote.decimals
+    else:  # lot·10^-base decimals coins x p·10^exponent quote-coins x 10^quote decimals
+        base_units = _scaled(f"{one.symbol}: lot", one.lot, -base.decimals)
+        paid_in = base if kind is p.InstrumentKind.COIN_OPTION else quote
+        c_num, c_den = base_units * 10**paid_in.decimals, 10 ** (base.decimals - exponent)
+    shrink = gcd(c_num, c_den)
+    return base_units, c_num // shrink, c_den // shrink
 
 
 def _price_of(one: InstrumentBlock, base: AssetBlock, listed: list[InstrumentBlock]) -> InstrumentBlock:

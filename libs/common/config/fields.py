@@ -26,6 +26,7 @@ def within(low: str, high: str, *, digits: int, above: bool = False, below: bool
 
 Text = Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$")]
 Amount = Annotated[Text, within("0", "1000000000000000", digits=18, above=True)]  # its scale is its asset's
+Strike = Annotated[Text, within("0", "1000000000000000", digits=18)]
 Dust = Annotated[Text, within("0", "1000000", digits=18)]
 Number = Annotated[Text, within("0", "1000", digits=6)]
 SignedNumber = Annotated[Text, within("-1000", "1000", digits=6)]

@@ -10,6 +10,7 @@ from libs.common.parameters import Delivery, Instrument
 from services.collateral_management.domain import indices, money, positions, sweeps
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import cancel
+from services.collateral_management.domain.payoffs import paid_up_worth
 from services.collateral_management.domain.state import CASH, LOTS, VARIATION
 
 SETTLEMENT_PRICE_MAX = 2**62
@@ -87,19 +88,23 @@ def close_position(draft: Draft, account: int, instrument: Instrument, *, price:
     """Pays and delivers what an account's position is worth; no lots and no variation are left.
 
     Every unit is taken from the instrument's contra: over all accounts nothing is made or lost. A future is paid what
-    settling its variation would pay; who must deliver coins that he has not borrows them.
+    settling its variation would pay, a package what its legs pay; who must deliver coins that he has not borrows them.
     """
     lots = draft.balance(account, instrument.id, LOTS)
     variation = draft.balance(account, instrument.id, VARIATION)
     if not lots and not variation:
         return
-    delivered = _delivered(instrument, lots=lots, price=price)
-    if instrument.is_option:
-        paid = _option_paid(instrument, lots=lots, price=price, delivered=delivered)
+    delivered = 0
+    if instrument.is_paid_up:
+        worth = paid_up_worth(draft.context.parameters, instrument, lots=lots, price=price)
+        paid = worth.get(instrument.settlement, 0)
+        if instrument.underlying != instrument.settlement:
+            delivered = worth.get(instrument.underlying, 0)
     else:
         funding = draft.state.funding_at(instrument.id, draft.context.now_ns)
         paid = positions.settlement(instrument, lots=lots, variation=variation, price=price, funding=funding)
-        if delivered:
+        if instrument.delivery is Delivery.PHYSICAL:
+            delivered = lots * instrument.base_units_per_lot
             paid -= positions.value_up(instrument, lots=lots, price=price)
     contra = money.house(draft, SystemAccount.CONTRA, instrument.id)
     draft.move(debit=account, credit=contra, asset=instrument.id, kind=LOTS, units=lots)
@@ -111,24 +116,6 @@ def close_position(draft: Draft, account: int, instrument: Instrument, *, price:
         cause=kinds.CLOSING_CAUSE_SETTLED,
     )  # fmt: skip
     draft.note(journal_pb2.Effect(position_closed=closed))
-
-
-def _delivered(instrument: Instrument, *, lots: int, price: int) -> int:
-    """Units of the underlying that the account gets; an option that is worth something is exercised by itself."""
-    if instrument.delivery is not Delivery.PHYSICAL:
-        return 0
-    if not instrument.is_option:
-        return lots * instrument.base_units_per_lot
-    if not positions.option_payoff(instrument, lots=abs(lots), price=price):
-        return 0
-    units = lots * instrument.base_units_per_lot
-    return units if instrument.is_call else -units
-
-
-def _option_paid(instrument: Instrument, *, lots: int, price: int, delivered: int) -> int:
-    if not delivered:
-        return positions.option_payoff(instrument, lots=lots, price=price)
-    return positions.strike_value(instrument, lots=-lots if instrument.is_call else lots)
 
 
 def close_what_came_late(draft: Draft) -> None:

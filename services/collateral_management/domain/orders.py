@@ -92,7 +92,7 @@ def place_order(draft: Draft, body: commands_pb2.PlaceOrder, sender: commands_pb
 def reducing_room(draft: Draft, account: int, instrument: Instrument, *, side: market_pb2.Side) -> int:
     """Most lots on that side that only reduce: the opposite position; for spot the coins held, or the coins owed."""
     buying = side == market_pb2.SIDE_BUY
-    if instrument.is_margined or instrument.is_option:
+    if instrument.is_margined or instrument.is_paid_up:
         lots = draft.balance(account, instrument.id, LOTS)
         return max(0, -lots if buying else lots)
     if buying:  # one lot more than whole lots covers a debt that is no whole number of lots

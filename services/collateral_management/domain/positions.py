@@ -40,7 +40,7 @@ def notional_down(instrument: Instrument, *, lots: int, price: int) -> int:
 
 
 def premium(instrument: Instrument, *, traded: int, price: int) -> int:
-    """Settlement units that a fill of an option pays to the account, negative when it buys: rounded against it."""
+    """Settlement units that a fill of an option or package pays to the account, negative when it buys; rounded down."""
     if traded > 0:
         return -notional_up(instrument, lots=traded, price=price)
     return notional_down(instrument, lots=-traded, price=price)
@@ -64,6 +64,9 @@ def option_payoff(instrument: Instrument, *, lots: int, price: int) -> int:
     Args:
         price: of the underlying, integer with the instrument's settlement exponent, like its strike.
     """
+    if instrument.is_digital:
+        above = price > instrument.strike
+        return lots * instrument.payout_units if above == instrument.is_call else 0
     beyond = max(0, price - instrument.strike if instrument.option is OptionType.CALL else instrument.strike - price)
     if instrument.kind is InstrumentKind.COIN_OPTION:  # lots of coins, each worth (S - K)/S of a coin
         return mul_div_down(lots * instrument.base_units_per_lot, beyond, price)

@@ -105,7 +105,7 @@ def _next_step(draft: Draft, body: _Body) -> journal_pb2.Episode | Refused:
 
 def _position(draft: Draft, body: _Body) -> Instrument | Refused:
     instrument = draft.context.parameters.instrument(body.instrument)
-    if instrument is None or not (instrument.is_margined or instrument.is_option):
+    if instrument is None or not (instrument.is_margined or instrument.is_paid_up):
         return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no position in instrument {body.instrument}")
     if instrument.id in draft.state.lifecycle.listings:
         return Refused(words.REFUSAL_INSTRUMENT_CLOSED, f"{instrument.symbol} has ended")

@@ -10,9 +10,9 @@ from services.collateral_management.domain.state import CASH, LOTS, VARIATION
 
 
 def trade(draft: Draft, account: int, instrument: Instrument, *, traded: int, price: int, at_ns: int) -> None:
-    """Posts signed lots of a margined instrument or an option, executed at a price and a run time."""
+    """Posts signed lots of a margined or a paid-up instrument, executed at a price and a run time."""
     contra = money.house(draft, SystemAccount.CONTRA, instrument.id)
-    if instrument.is_option:
+    if instrument.is_paid_up:
         premium = positions.premium(instrument, traded=traded, price=price)
         draft.move(debit=contra, credit=account, asset=instrument.id, kind=LOTS, units=traded)
         draft.move(debit=contra, credit=account, asset=instrument.settlement, kind=CASH, units=premium)

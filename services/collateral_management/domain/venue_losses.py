@@ -39,7 +39,7 @@ def venue_event(draft: Draft, body: lifecycle_pb2.VenueEvent, _: commands_pb2.Pr
             _bust(draft, body)
     else:
         instrument = draft.context.parameters.instrument(body.instrument)
-        if instrument is None or not (instrument.is_margined or instrument.is_option):
+        if instrument is None or not (instrument.is_margined or instrument.is_paid_up):
             return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no position in instrument {body.instrument}")
         if not 0 < body.price <= instrument.max_price:
             return Refused(words.REFUSAL_PRICE_OUT_OF_RANGE, f"expected 1 to {instrument.max_price}, was {body.price}")
