@@ -64,6 +64,18 @@ class SviSlice:
         k = log(max(strike_over_forward, 1e-300))
         return math.sqrt(float(self.total_variance(np.array([k]))[0]) / self.years)
 
+    def vol_slope(self, strike_over_forward: float) -> float:
+        """Change of `vol` per 1 of strike over forward, as the formula has it; 0 where the smile is flat."""
+        if self.years <= 0.0 or strike_over_forward <= 0.0:
+            return 0.0
+        k = log(max(strike_over_forward, 1e-300))
+        variance = float(self.raw(np.array([k]))[0])
+        if not (abs(k) < self.clamp and 0.0 < variance < TOTAL_VARIANCE_MAX):
+            return 0.0
+        x = k - self.m
+        slope = self.b * (self.rho + x / math.sqrt(x * x + self.sigma * self.sigma))
+        return slope / (2.0 * math.sqrt(variance * self.years) * strike_over_forward)
+
     def at_the_money(self) -> float:
         """Total variance at the forward."""
         return float(self.total_variance(np.zeros(1))[0])
