@@ -78,7 +78,7 @@ def _run_file(path: Path, adapters: Mapping[str, Adapter], tallies: dict[str, Ta
         return
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as broken:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as broken:
         one = tally(path.stem)
         one.failed += 1
         one.note(f"{path.name}: no JSON: {broken}")
