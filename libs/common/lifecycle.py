@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from ballast.events.v1 import journal_pb2, lifecycle_pb2
+from ballast.events.v1 import deleveraging_pb2, journal_pb2, lifecycle_pb2
 
 _Item = tuple[tuple[int, ...], tuple[int, ...] | None]
 
@@ -37,12 +37,19 @@ def _venue_share(effect: journal_pb2.Effect) -> _Item:
     return (36, one.venue), (one.number, one.left_lots, one.left_units)
 
 
+def _deleveraging(effect: journal_pb2.Effect) -> _Item:
+    one = effect.deleveraging
+    whole = hashlib.blake2b(one.SerializeToString(deterministic=True), digest_size=16)
+    return (55, one.episode), None if one.is_over else (int.from_bytes(whole.digest(), "big"),)
+
+
 LIFECYCLE_ITEMS: dict[str, Callable[[journal_pb2.Effect], _Item]] = {
     "listing": _listing,
     "sweep": _sweep,
     "redenomination": _redenomination,
     "distribution": _distribution,
     "venue_share": _venue_share,
+    "deleveraging": _deleveraging,
 }
 
 
@@ -60,6 +67,7 @@ class Lifecycle:
         self.redenominations: dict[int, lifecycle_pb2.Redenomination] = {}  # asset that went
         self.distributions: dict[int, lifecycle_pb2.Distribution] = {}
         self.venue_shares: dict[int, lifecycle_pb2.VenueShare] = {}  # the last by venue
+        self.deleveragings: dict[int, deleveraging_pb2.Deleveraging] = {}  # over partitions, by episode; under way only
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Lifecycle) and vars(self) == vars(other)
@@ -92,3 +100,10 @@ class Lifecycle:
                 share = lifecycle_pb2.VenueShare()
                 share.CopyFrom(effect.venue_share)
                 self.venue_shares[share.venue] = share
+            case "deleveraging":
+                one = deleveraging_pb2.Deleveraging()
+                one.CopyFrom(effect.deleveraging)
+                if one.is_over:
+                    self.deleveragings.pop(one.episode, None)
+                else:
+                    self.deleveragings[one.episode] = one

@@ -16,7 +16,8 @@ FINDINGS_SHOWN = 20
 SAMPLES_MAX = 240  # margin frames recomputed, at most
 
 _HEALTHY = bytes([risk_pb2.MARGIN_STATE_HEALTHY])
-_STEPS = ("step_episode", "close_episode", "take_over_position", "deleverage")
+_STEPS = ("step_episode", "close_episode", "take_over_position", "deleverage", "deleverage_across")
+_BASED = ("take_over_position", "deleverage", "deleverage_across")
 _DECISIONS = frozenset(("verdict", "open_episode", *_STEPS))
 
 
@@ -175,7 +176,7 @@ def _decision(command: commands_pb2.Command, mark_received_wall_ns: int) -> Deci
         subject, settle = getattr(body, body.WhichOneof("target") or "order"), body.settle
     elif which in _STEPS:
         subject = body.episode
-    cited = body.basis if which in ("take_over_position", "deleverage") else body.citation
+    cited = body.basis if which in _BASED else body.citation
     return Decision(
         command=which,
         account=body.account,

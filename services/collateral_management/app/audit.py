@@ -24,6 +24,7 @@ _STEPS = frozenset(
     )
 )
 
+_DELEVERAGES = frozenset(("deleverage", "arrive"))  # over partitions it ends with what arrives from the last one
 _CASH, _DEBT = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_DEBT_SHARES
 _SUPPLY, _LOSS = ledger_pb2.LINE_KIND_SUPPLY_SHARES, ledger_pb2.LINE_KIND_LOSS
 _QUOTA, _LOTS = ledger_pb2.LINE_KIND_QUOTA, ledger_pb2.LINE_KIND_LOTS
@@ -87,7 +88,7 @@ class Audit:
         sums: defaultdict[tuple[int, int], int] = defaultdict(int)
         for outcome in body.outcomes:
             of_pools: list[journal_pb2.Posting | journal_pb2.PoolIndex] = []
-            is_moving = False
+            is_moving = deleverages = False
             of_money: list[journal_pb2.Effect] = []
             at_venues: list[journal_pb2.Posting] = []
             for effect in outcome.effects:
@@ -117,8 +118,10 @@ class Audit:
                         of_pools.append(effect.pool_index)
                     case "waterfall":
                         self._waterfall(sequence, outcome, effect.waterfall, is_history)
+                        deleverages |= effect.waterfall.step == ledger_pb2.WATERFALL_STEP_ADL
                     case "position_closed":
                         self._settled(sequence, effect.position_closed, book)
+                        deleverages |= effect.position_closed.cause == kinds.CLOSING_CAUSE_DELEVERAGED
                     case _ if which in EFFECTS:
                         of_money.append(effect)
             if of_money or at_venues:
@@ -126,6 +129,8 @@ class Audit:
                 self._money.moved(of_money)
             if is_moving:
                 self._in_transit(sequence, outcome)
+            if deleverages:
+                self._deleveraged(sequence, outcome)
             if of_pools:
                 self._pools(sequence, outcome.command, of_pools)
         for account, episode in self._emptied.items():
@@ -209,9 +214,8 @@ class Audit:
     def _waterfall(
         self, sequence: int, outcome: journal_pb2.Outcome, one: journal_pb2.Waterfall, is_history: bool
     ) -> None:
-        if one.step == ledger_pb2.WATERFALL_STEP_ADL and outcome.command == "deleverage":
-            self._deleveraged(sequence, outcome)
-        elif one.step not in _STEPS:
+        is_adl = one.step == ledger_pb2.WATERFALL_STEP_ADL and outcome.command in _DELEVERAGES
+        if not is_adl and one.step not in _STEPS:
             self._say("I11", sequence, f"step {one.step} of the waterfall reaches other clients")
         if not is_history:
             self._paid(one.asset, one.step, one.units)
@@ -224,11 +228,20 @@ class Audit:
                 self._say("I16", sequence, f"account {one.account} is settled at {one.price}, decided is {decided}")
 
     def _deleveraged(self, sequence: int, outcome: journal_pb2.Outcome) -> None:
-        """Both sides of a deleveraging only shrink, to nothing at most."""
+        """Both sides of a deleveraging only shrink, to nothing at most; what comes back to the account it had before."""
         first: dict[int, int] = {}
+        back = _given_back(outcome)
         for effect in outcome.effects:
             one = effect.posting
+            if one.account in back:
+                continue
             if effect.HasField("posting") and one.kind == _LOTS and system_kind(one.account) is None:
                 before = first.setdefault(one.account, one.balance - one.delta)
                 if abs(one.balance) >= abs(before) or one.balance * before < 0:
                     self._say("I11", sequence, f"account {one.account} goes from {before} to {one.balance} lots")
+
+
+def _given_back(outcome: journal_pb2.Outcome) -> set[int]:
+    """Accounts that have lots again which nobody elsewhere could take."""
+    closed = (effect.position_closed for effect in outcome.effects)
+    return {one.account for one in closed if one.cause == kinds.CLOSING_CAUSE_GIVEN_BACK}

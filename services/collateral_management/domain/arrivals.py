@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 from ballast.events.v1 import commands_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, system_kind
-from services.collateral_management.domain import capital, guards, money, movements, moving, quotas, waterfall
+from services.collateral_management.domain import (
+    capital,
+    deleveragings,
+    guards,
+    money,
+    movements,
+    moving,
+    quotas,
+    waterfall,
+)
 from services.collateral_management.domain.draft import Draft, Refused
 
 Arrived = movement_pb2.Movement
@@ -72,4 +81,8 @@ ARRIVALS: Mapping[int, Callable[[Draft, Arrived], None]] = {
     words.MOVEMENT_KIND_CAPITAL_GRANT: capital.take_grant,
     words.MOVEMENT_KIND_LOSS_NOTICE: _loss_notice,
     words.MOVEMENT_KIND_GATE_NOTICE: guards.take_notice,
+    words.MOVEMENT_KIND_DELEVERAGING_ASK: deleveragings.answer,
+    words.MOVEMENT_KIND_DELEVERAGING_OFFER: deleveragings.take_offer,
+    words.MOVEMENT_KIND_DELEVERAGING_TAKE: deleveragings.take_lots,
+    words.MOVEMENT_KIND_DELEVERAGING_DONE: deleveragings.take_done,
 }

@@ -82,6 +82,9 @@ def open_one(draft: Draft, account: int, episode: int) -> journal_pb2.Episode | 
     one = draft.episode(episode)
     if one is None or one.account != account or one.state != words.EPISODE_STATE_OPEN:
         return Refused(words.REFUSAL_UNKNOWN_EPISODE, f"no open episode {episode} of account {account}")
+    waits = draft.state.lifecycle.deleveragings.get(episode)
+    if waits is not None:
+        return Refused(words.REFUSAL_DELEVERAGING, f"{len(waits.waiting)} partitions have not answered")
     return one
 
 

@@ -5,13 +5,13 @@ Both are steps of an episode. Who is chosen is worked out by liquidation_executi
 
 from __future__ import annotations
 
-from ballast.events.v1 import commands_pb2, journal_pb2, lifecycle_pb2
+from ballast.events.v1 import commands_pb2, deleveraging_pb2, journal_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.deleveraging import Candidate, candidate, chosen
 from libs.common.ids import partition_of
 from libs.common.parameters import Clearing, Instrument
-from services.collateral_management.domain import episodes, money, positions
+from services.collateral_management.domain import episodes, guards, money, positions
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.state import CASH, LOTS, RESERVED, VARIATION
 from services.collateral_management.domain.trades import trade
@@ -26,10 +26,10 @@ def take_over_position(draft: Draft, body: lifecycle_pb2.TakeOverPosition, _: co
     The provider's account must carry them: its whole position in the instrument may be worth `taker_leverage_max` times
     what it has of the settlement asset.
     """
-    one = _next_step(draft, body)
+    one = next_step(draft, body)
     if isinstance(one, Refused):
         return one
-    instrument = _position(draft, body)
+    instrument = position_of(draft, body)
     if isinstance(instrument, Refused):
         return instrument
     held = draft.balance(body.account, instrument.id, LOTS)
@@ -39,7 +39,7 @@ def take_over_position(draft: Draft, body: lifecycle_pb2.TakeOverPosition, _: co
     if refused:
         return refused
     _hand_over(draft, body, instrument, account=body.account, taker=body.taker, lots=body.lots)
-    _step(draft, one, body.step)
+    stepped(draft, one, body.step)
     return one.episode
 
 
@@ -48,10 +48,10 @@ def deleverage(draft: Draft, body: lifecycle_pb2.Deleverage, _: commands_pb2.Pri
 
     What they give up at that price against the mark must not exceed the deficit by more than one lot.
     """
-    one = _next_step(draft, body)
+    one = next_step(draft, body)
     if isinstance(one, Refused):
         return one
-    instrument = _position(draft, body)
+    instrument = position_of(draft, body)
     if isinstance(instrument, Refused):
         return instrument
     if instrument.clearing is not Clearing.INTERNAL:
@@ -63,35 +63,30 @@ def deleverage(draft: Draft, body: lifecycle_pb2.Deleverage, _: commands_pb2.Pri
     lots = sum(part for _, part in wanted)
     if not 0 < len(wanted) <= COUNTERPARTIES_MAX or not 0 < lots <= abs(held) or min(part for _, part in wanted) <= 0:
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected 1 to {abs(held)} lots in all, was {lots}")
-    candidates = _candidates(draft, body, instrument, held=held)
-    opposite = {each.account for each in candidates}
-    stranger = next((account for account, _ in wanted if account not in opposite), 0)
+    candidates = opposite(draft, instrument, is_long=held > 0, mark_price=body.mark_price)
+    holders = {each.account for each in candidates}
+    stranger = next((account for account, _ in wanted if account not in holders), 0)
     if stranger:
         return Refused(words.REFUSAL_NO_OPPOSITE_POSITION, f"account {stranger} holds no opposite position")
     ranking = chosen(candidates, lots=lots)
     if ranking != wanted:
         return Refused(words.REFUSAL_NOT_RANKED, f"expected {ranking[0]} to {ranking[-1]}, {len(ranking)} accounts")
-    given_up = _given_up(instrument, body, sign=1 if held > 0 else -1, lots=lots)
-    lot = positions.notional_up(instrument, lots=1, price=body.mark_price)
-    if given_up > max(0, body.deficit_units) + lot:
-        return Refused(
-            words.REFUSAL_NOT_RANKED, f"expected at most {body.deficit_units} units and a lot, was {given_up}"
-        )
+    refused = beyond_deficit(instrument, body, signed=lots if held > 0 else -lots)
+    if refused:
+        return refused
     for account, part in wanted:
         _hand_over(draft, body, instrument, account=body.account, taker=account, lots=part)
-    taken = journal_pb2.Waterfall(
-        episode=one.episode, account=body.account, asset=instrument.settlement, step=words.WATERFALL_STEP_ADL,
-        units=max(0, given_up),
-    )  # fmt: skip
-    draft.note(journal_pb2.Effect(waterfall=taken))
-    _step(draft, one, body.step)
+    units = given_up(instrument, signed=lots if held > 0 else -lots, price=body.price, mark_price=body.mark_price)
+    note_given_up(draft, one.episode, body.account, asset=instrument.settlement, units=units)
+    stepped(draft, one, body.step)
     return one.episode
 
 
-_Body = lifecycle_pb2.TakeOverPosition | lifecycle_pb2.Deleverage
+_Body = lifecycle_pb2.TakeOverPosition | lifecycle_pb2.Deleverage | deleveraging_pb2.DeleverageAcross
 
 
-def _next_step(draft: Draft, body: _Body) -> journal_pb2.Episode | Refused:
+def next_step(draft: Draft, body: _Body) -> journal_pb2.Episode | Refused:
+    """The episode whose next step this may be."""
     one = episodes.open_one(draft, body.account, body.episode)
     if isinstance(one, Refused):
         return one
@@ -103,7 +98,8 @@ def _next_step(draft: Draft, body: _Body) -> journal_pb2.Episode | Refused:
     return episodes.orders_alive(draft, one) or episodes.cites_enough(draft, one, basis) or one
 
 
-def _position(draft: Draft, body: _Body) -> Instrument | Refused:
+def position_of(draft: Draft, body: _Body) -> Instrument | Refused:
+    """The instrument of a position that may be closed at the price that is given."""
     instrument = draft.context.parameters.instrument(body.instrument)
     if instrument is None or not (instrument.is_margined or instrument.is_paid_up):
         return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no position in instrument {body.instrument}")
@@ -138,14 +134,14 @@ def _has(draft: Draft, account: int, asset: int) -> int:
     return cash - money.debt_units(draft, account, asset)
 
 
-def _candidates(draft: Draft, body: lifecycle_pb2.Deleverage, instrument: Instrument, *, held: int) -> list[Candidate]:
-    """Those who hold the opposite and are not liquidated themselves."""
+def opposite(draft: Draft, instrument: Instrument, *, is_long: bool, mark_price: int) -> list[Candidate]:
+    """Those here who hold the opposite of a position and are not liquidated themselves."""
     found = []
     funding = draft.state.funding_at(instrument.id, draft.context.now_ns)
     for account in draft.state.holders(instrument.id):
         lots = draft.balance(account, instrument.id, LOTS)
         attributes = draft.account(account)
-        if not lots or (lots > 0) == (held > 0) or (attributes is not None and attributes.episode):
+        if not lots or (lots > 0) == is_long or (attributes is not None and attributes.episode):
             continue
         found.append(
             candidate(
@@ -154,20 +150,52 @@ def _candidates(draft: Draft, body: lifecycle_pb2.Deleverage, instrument: Instru
                 lots=lots,
                 variation=draft.balance(account, instrument.id, VARIATION),
                 cash=_has(draft, account, instrument.settlement),
-                price=body.mark_price,
+                price=mark_price,
                 funding=funding,
             )
         )
     return found
 
 
-def _given_up(instrument: Instrument, body: lifecycle_pb2.Deleverage, *, sign: int, lots: int) -> int:
-    """Units that counterparties have less than at the mark: they trade at a price that is better for the account."""
-    at_price = positions.value_up(instrument, lots=sign * lots, price=body.price)
-    return at_price - positions.value_up(instrument, lots=sign * lots, price=body.mark_price)
+def given_up(instrument: Instrument, *, signed: int, price: int, mark_price: int) -> int:
+    """Units that counterparties have less than at the mark: they trade at a price that is better for the account.
+
+    Args:
+        signed: lots of the account that go, long > 0.
+    """
+    at_price = positions.value_up(instrument, lots=signed, price=price)
+    return max(0, at_price - positions.value_up(instrument, lots=signed, price=mark_price))
 
 
-def _hand_over(draft: Draft, body: _Body, instrument: Instrument, *, account: int, taker: int, lots: int) -> None:
+def note_given_up(draft: Draft, episode: int, account: int, *, asset: int, units: int) -> None:
+    """Says what holders of the opposite gave up: a step of the waterfall, so the gate closes as after any other."""
+    taken = journal_pb2.Waterfall(
+        episode=episode, account=account, asset=asset, step=words.WATERFALL_STEP_ADL, units=units
+    )
+    draft.note(journal_pb2.Effect(waterfall=taken))
+    guards.close_after_loss(draft, account)
+
+
+def beyond_deficit(
+    instrument: Instrument, body: lifecycle_pb2.Deleverage | deleveraging_pb2.DeleverageAcross, *, signed: int
+) -> Refused | None:
+    """Refuses a price at which more is given up than is lacking, and a lot (I11)."""
+    units = given_up(instrument, signed=signed, price=body.price, mark_price=body.mark_price)
+    lot = positions.notional_up(instrument, lots=1, price=body.mark_price)
+    if units > max(0, body.deficit_units) + lot:
+        return Refused(words.REFUSAL_NOT_RANKED, f"expected at most {body.deficit_units} units and a lot, was {units}")
+    return None
+
+
+def _hand_over(
+    draft: Draft,
+    body: lifecycle_pb2.TakeOverPosition | lifecycle_pb2.Deleverage,
+    instrument: Instrument,
+    *,
+    account: int,
+    taker: int,
+    lots: int,
+) -> None:
     """Both sides trade at one price: what one is paid the other pays, to the rounding that the contra keeps."""
     held = draft.balance(account, instrument.id, LOTS)
     sold = lots if held > 0 else -lots
@@ -182,8 +210,9 @@ def _hand_over(draft: Draft, body: _Body, instrument: Instrument, *, account: in
         draft.note(journal_pb2.Effect(position_closed=closed))
 
 
-def _step(draft: Draft, one: journal_pb2.Episode, step: int) -> None:
-    stepped = journal_pb2.Episode()
-    stepped.CopyFrom(one)
-    stepped.step, stepped.last_fill_sequence = step, draft.context.sequence
-    draft.put_episode(stepped)
+def stepped(draft: Draft, one: journal_pb2.Episode, step: int) -> None:
+    """Counts a step of an episode that has moved its account."""
+    after = journal_pb2.Episode()
+    after.CopyFrom(one)
+    after.step, after.last_fill_sequence = step, draft.context.sequence
+    draft.put_episode(after)

@@ -38,6 +38,7 @@ SERVICES = {
     "settle_variation": "interest_accrual",
     "close_instrument": "interest_accrual",
     "take_over_position": "liquidation_execution",
+    "deleverage_across": "liquidation_execution",
     "deleverage": "liquidation_execution",
     "venue_event": "venue_gateway",
     "arrive": "collateral_management",

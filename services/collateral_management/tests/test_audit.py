@@ -176,6 +176,14 @@ def deleveraged_beyond_its_position(house: House) -> None:
     house.frame("deleverage", *lots, journal_pb2.Effect(waterfall=taken))
 
 
+def given_back_to_another(house: House) -> None:
+    house.frame("open_account", posting(CLIENT, LOTS, 5, 5), posting(OTHER, LOTS, -5, -5))
+    back = lifecycle_pb2.PositionClosed(account=CLIENT, cause=kinds.CLOSING_CAUSE_GIVEN_BACK)
+    closed = lifecycle_pb2.PositionClosed(account=OTHER, cause=kinds.CLOSING_CAUSE_DELEVERAGED)
+    effects = [journal_pb2.Effect(position_closed=one) for one in (back, closed)]
+    house.frame("arrive", posting(CLIENT, LOTS, 3, 8), posting(OTHER, LOTS, -3, -8), *effects)
+
+
 def settled_at_another_price(house: House) -> None:
     listing = lifecycle_pb2.Listing(instrument=7, price=100)
     closed = lifecycle_pb2.PositionClosed(account=CLIENT, instrument=7, price=101, cause=kinds.CLOSING_CAUSE_SETTLED)
@@ -188,7 +196,7 @@ PLANTED: list[tuple[str, Callable[[House], None]]] = [
     ("I1", lines_do_not_sum), ("I2", pool_below_zero), ("I2", pool_pays_for_nothing),
     ("I3", released_without_verdict), ("I3", settled_without_verdict), ("I6", emptied_with_a_line),
     ("I7", borrow_index_falls), ("I7", supply_index_falls), ("I10", opened_while_healthy), ("I11", unknown_step),
-    ("I11", deleveraged_beyond_its_position),
+    ("I11", deleveraged_beyond_its_position), ("I11", given_back_to_another),
     ("I16", settled_at_another_price),
     ("I13", two_open_episodes), ("I15", leaves_without_a_movement), ("I15", movement_of_less_than_left),
     ("I20", bought_and_not_placed), ("I20", placed_at_another_venue), ("I21", lent_by_nobody),

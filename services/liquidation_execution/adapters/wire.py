@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ballast.api.v1 import risk_pb2 as risk_api_pb2
-from ballast.events.v1 import commands_pb2, lifecycle_pb2, liquidation_pb2, market_pb2, risk_pb2
+from ballast.events.v1 import commands_pb2, deleveraging_pb2, lifecycle_pb2, liquidation_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import market_pb2 as market_words
 from libs.common.codec import Undecodable
@@ -138,6 +138,12 @@ def command_of(decision: Decision) -> commands_pb2.Command:
                 price=over.price, taker=over.taker, basis=_basis(decision.citation),
             )  # fmt: skip
             return commands_pb2.Command(take_over_position=handed)
+        case Deleveraging(across=True) as given:
+            asked = deleveraging_pb2.DeleverageAcross(
+                account=account, episode=episode, step=decision.step, instrument=given.instrument.id, lots=given.lots,
+                price=given.price, mark_price=given.mark, deficit_units=given.deficit, basis=_basis(decision.citation),
+            )  # fmt: skip
+            return commands_pb2.Command(deleverage_across=asked)
         case Deleveraging() as given:
             parties = [lifecycle_pb2.DeleveragedPosition(account=one, lots=lots) for one, lots in given.parties]
             closed = lifecycle_pb2.Deleverage(
@@ -179,8 +185,8 @@ def _reason(decision: Decision) -> str:
         case TakeOver() as over:
             return f"taken over: {over.lots} lots of {over.instrument.symbol} at {over.price} by {over.taker}"
         case Deleveraging() as given:
-            lots = sum(part for _, part in given.parties)
-            return f"deleveraged: {lots} lots of {given.instrument.symbol} at {given.price}, mark {given.mark}"
+            said = f"{given.lots} lots of {given.instrument.symbol} at {given.price}, mark {given.mark}"
+            return f"deleveraged: {said}" + (", over partitions" if given.across else "")
     return _plan_reason(decision.plan) if decision.plan is not None else ""
 
 

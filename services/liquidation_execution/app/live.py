@@ -136,7 +136,7 @@ class Live:
 
     def view(self, episode: journal_pb2.Episode) -> EpisodeView:
         """The episode as the state machine wants it."""
-        holdings = self.holdings(episode.account)
+        holdings, book = self.holdings(episode.account), self.books[partition_of(episode.account)]
         return EpisodeView(
             episode=episode.episode,
             account=AccountId(episode.account),
@@ -146,7 +146,8 @@ class Live:
             moved_sequence=self.needed_sequence(episode.account),
             live_orders=len(self._orders.get(episode.episode, ())),
             is_in_flight=self._is_in_flight(episode.episode),
-            is_empty=not self.books[partition_of(episode.account)].lines_of(episode.account),
+            is_deleveraging=episode.episode in book.lifecycle.deleveragings,
+            is_empty=not book.lines_of(episode.account),
             has_reducible=bool(reducible(holdings, self.catalogue)),
             has_supply=bool(holdings.supply),
             has_debt=bool(holdings.debt),

@@ -68,17 +68,20 @@ def takeover_of(live: Live, account: int, position: Position) -> TakeOver | None
 
 
 def deleveraging_of(live: Live, account: int, position: Position) -> Deleveraging | None:
-    """The deleveraging of a position in an internal instrument."""
+    """The deleveraging of a position in an internal instrument; capital and holders of all partitions count."""
     if position.instrument.clearing is not Clearing.INTERNAL:
         return None
-    partition = partition_of(account)
-    book, asset = live.books[partition], position.instrument.settlement
-    shards = [system_account(kind, partition=partition) for kind in _CAPITAL]
-    capital = sum(max(0, _line(book, shard, asset, _CASH)) for shard in shards)
-    return deleveraging(position, list(_opposite(book, account, position)), capital=capital, parties_max=PARTIES_MAX)
+    asset, books = position.instrument.settlement, live.books.values()
+    capital = sum(
+        max(0, _line(book, system_account(kind, partition=book.partition), asset, _CASH))
+        for book in books
+        for kind in _CAPITAL
+    )
+    holders = [one for book in books for one in _opposite(book, position)]
+    return deleveraging(position, holders, capital=capital, parties_max=PARTIES_MAX, home=partition_of(account))
 
 
-def _opposite(book: PartitionBook, account: int, position: Position) -> Iterator[Candidate]:
+def _opposite(book: PartitionBook, position: Position) -> Iterator[Candidate]:
     instrument = position.instrument
     known = book.funding.get(instrument.id)
     funding = int.from_bytes(known.cumulative_funding, "big", signed=True) if known else 0

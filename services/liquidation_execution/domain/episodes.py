@@ -17,6 +17,7 @@ class WaitReason(StrEnum):
 
     IN_FLIGHT = "a decision is on its way to the journal"
     ORDERS_ALIVE = "orders of the last step are alive"
+    DELEVERAGING = "other partitions are asked who holds the opposite, or have lots of it"
     MARGIN_BEHIND = "no margin at or after the opening and the last fill"
     MARK_NOT_USABLE = "a mark it depends on may not be acted on"
     STEPS_EXHAUSTED = "the bound on steps is reached: a person is called"
@@ -53,6 +54,7 @@ class EpisodeView:
         moved_sequence: journal sequence that last moved the account.
         live_orders: orders of the episode that are not terminal.
         is_in_flight: a decision was sent and has not come back in the journal.
+        is_deleveraging: other partitions have not answered.
         is_empty: neither assets nor debt are left.
         has_reducible: orders can reduce something.
         has_supply: shares of lending pools are held.
@@ -67,6 +69,7 @@ class EpisodeView:
     moved_sequence: int
     live_orders: int
     is_in_flight: bool
+    is_deleveraging: bool
     is_empty: bool
     has_reducible: bool
     has_supply: bool
@@ -111,6 +114,8 @@ def next_action(view: EpisodeView, row: MarginRow | None, *, steps_max: int) -> 
     """What the episode needs next."""
     if view.is_in_flight:
         return Wait(WaitReason.IN_FLIGHT)
+    if view.is_deleveraging:
+        return Wait(WaitReason.DELEVERAGING)
     if view.live_orders:
         return Wait(WaitReason.ORDERS_ALIVE)
     if row is None or row.journal_sequence < view.needed_sequence:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from libs.common.deleveraging import Candidate, chosen
-from libs.common.ids import AccountId
+from libs.common.ids import AccountId, partition_of
 from libs.common.parameters import Instrument, InstrumentKind, LiquidationRules
 from libs.common.units import Lots, Price, Units, mul_div_down
 from services.liquidation_execution.domain.catalogue import share
@@ -53,13 +53,23 @@ class TakeOver:
 
 @dataclass(frozen=True, slots=True)
 class Deleveraging:
-    """Close lots against others, best ranked first, at a price; `deficit` is what they may lose by it."""
+    """Close lots against others, best ranked first, at a price; `deficit` is what they may lose by it.
+
+    Args:
+        across: some live in other partitions: the ledger asks them all, and chooses by the same rule.
+    """
 
     instrument: Instrument
     price: Price
     mark: Price
     deficit: Units
     parties: tuple[tuple[int, int], ...]
+    across: bool = False
+
+    @property
+    def lots(self) -> int:
+        """Lots that are closed in all."""
+        return sum(part for _, part in self.parties)
 
 
 def take_over(position: Position, providers: Sequence[Provider], rules: LiquidationRules) -> TakeOver | None:
@@ -81,13 +91,14 @@ def take_over(position: Position, providers: Sequence[Provider], rules: Liquidat
 
 
 def deleveraging(
-    position: Position, candidates: Sequence[Candidate], *, capital: int, parties_max: int
+    position: Position, candidates: Sequence[Candidate], *, capital: int, parties_max: int, home: int
 ) -> Deleveraging | None:
     """Who gives up what; None when nobody holds the opposite.
 
     Args:
         capital: units of the settlement asset that pay before them.
         parties_max: accounts of one step.
+        home: partition of the account.
     """
     sign = 1 if position.lots > 0 else -1
     parties = chosen(candidates, lots=abs(position.lots))[:parties_max]
@@ -99,7 +110,8 @@ def deleveraging(
     if position.instrument.kind is not InstrumentKind.INVERSE_PERP:  # rounded in favour of those who give up
         moved = _steps(position.instrument, lacking, lots=lots)
     price = Price(max(1, position.mark + sign * moved))
-    return Deleveraging(position.instrument, price, position.mark, Units(lacking), tuple(parties))
+    across = any(partition_of(account) != home for account, _ in parties)
+    return Deleveraging(position.instrument, price, position.mark, Units(lacking), tuple(parties), across)
 
 
 def _steps(instrument: Instrument, units: int, *, lots: int) -> int:

@@ -26,13 +26,15 @@ from services.liquidation_execution.domain.episodes import (
 STEPS_MAX = 5
 VIEW = EpisodeView(
     episode=7, account=AccountId(1), step=2, opened_sequence=10, last_fill_sequence=20, moved_sequence=20,
-    live_orders=0, is_in_flight=False, is_empty=False, has_reducible=True, has_supply=False, has_debt=True,
+    live_orders=0, is_in_flight=False, is_deleveraging=False, is_empty=False, has_reducible=True, has_supply=False,
+    has_debt=True,
 )  # fmt: skip
 ROW = MarginRow(20, 5, 1, 0, Usd6(50), Usd6(100), Usd6(80), ValidityClass.VALID)
 
 CASES: list[tuple[dict[str, object], dict[str, object] | None, Next]] = [
     # view,                                   row,                                what next
     ({"is_in_flight": True},                  {},                                 Wait(WaitReason.IN_FLIGHT)),
+    ({"is_deleveraging": True},               {},                                 Wait(WaitReason.DELEVERAGING)),
     ({"live_orders": 1},                      {},                                 Wait(WaitReason.ORDERS_ALIVE)),
     ({},                                      None,                               Wait(WaitReason.MARGIN_BEHIND)),
     ({},                                      {"journal_sequence": 19},           Wait(WaitReason.MARGIN_BEHIND)),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ballast.events.v1 import journal_pb2
+from ballast.events.v1 import deleveraging_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.deleveraging import Candidate
 from libs.common.ids import AccountId, InstrumentId, SystemAccount, account_id, system_account
@@ -30,6 +30,7 @@ from services.liquidation_execution.tests.kernel import BTC_PERP, CATALOGUE, DOL
 from services.liquidation_execution.tests.test_process import settle
 from services.liquidation_execution.tests.world import PARTITION, World
 
+_CASH, _LOTS = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_LOTS
 PERP = CATALOGUE.instruments[BTC_PERP]
 MARK = MARKS[InstrumentId(BTC_PERP)]  # 15,000.00; a lot is a thousandth of a coin, worth 15 dollars
 RULES = CATALOGUE.parameters.liquidation  # collar 5 %
@@ -80,24 +81,24 @@ def party(account: int, lots: int, *, profit: int, cash: int) -> Candidate:
 
 def test_others_give_up_what_is_lacking_beyond_capital_and_no_more() -> None:
     rich, thin = party(1, 600, profit=500 * DOLLAR, cash=10**12), party(2, 600, profit=500 * DOLLAR, cash=DOLLAR)
-    found = deleveraging(position(1_000, equity=-500), [rich, thin], capital=200 * DOLLAR, parties_max=10)
+    found = deleveraging(position(1_000, equity=-500), [rich, thin], capital=200 * DOLLAR, parties_max=10, home=0)
     assert found is not None
     assert found.parties == ((2, 600), (1, 400))
     assert (found.price, found.mark, found.deficit) == (1_530_000, 1_500_000, 300 * DOLLAR)
-    short = deleveraging(position(-1_000, equity=-500), [rich, thin], capital=200 * DOLLAR, parties_max=1)
+    short = deleveraging(position(-1_000, equity=-500), [rich, thin], capital=200 * DOLLAR, parties_max=1, home=0)
     assert short is not None
     assert (short.parties, short.price) == (((2, 600),), 1_450_000)
-    solvent = deleveraging(position(1_000, equity=10), [rich], capital=0, parties_max=10)
+    solvent = deleveraging(position(1_000, equity=10), [rich], capital=0, parties_max=10, home=0)
     assert solvent is not None
     assert (solvent.price, solvent.deficit) == (1_500_000, 0)
-    assert deleveraging(position(1_000, equity=-1), [], capital=0, parties_max=10) is None
+    assert deleveraging(position(1_000, equity=-1), [], capital=0, parties_max=10, home=0) is None
 
 
 @given(st.integers(1, 5_000), st.integers(0, 10**6), st.integers(0, 10**6))
 @settings(max_examples=200, deadline=None)
 def test_i11_what_is_given_up_never_exceeds_the_deficit(lots: int, lacking: int, capital: int) -> None:
     held = Position(PERP, Lots(lots), MARK, Units(-lacking))
-    found = deleveraging(held, [party(1, lots, profit=1, cash=1)], capital=capital, parties_max=1)
+    found = deleveraging(held, [party(1, lots, profit=1, cash=1)], capital=capital, parties_max=1, home=0)
     assert found is not None
     given_up = (found.price - found.mark) * lots * PERP.c_num
     assert given_up <= found.deficit * PERP.c_den
@@ -185,6 +186,40 @@ async def test_an_internal_position_is_deleveraged_by_rank(monkeypatch: pytest.M
     assert [(one.account, one.lots) for one in command.counterparties] == [(thin, 600), (rich, 400)]
     assert (command.mark_price, command.deficit_units) == (Price(1_500_000), 60 * DOLLAR)
     assert "deleveraged" in plan_of(decision).reason
+
+
+async def test_holders_and_capital_of_other_partitions_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, account = dry(monkeypatch, changed(internal=True), UNDER_WATER)
+    bystander(world, 50, "rich", Account({USD: 90_000 * DOLLAR}).open(BTC_PERP, -800, price=1_530_000))
+    far = account_id(partition=0, entity=9, sub=0)
+    fund = system_account(SystemAccount.INSURANCE, partition=0)
+    lines = ((far, USD, _CASH, 900), (far, BTC_PERP, _LOTS, -300), (fund, USD, _CASH, 70))
+    postings = [
+        journal_pb2.Posting(account=one, asset=asset, kind=kind, balance=units * (DOLLAR if kind == _CASH else 1))
+        for one, asset, kind, units in lines
+    ]
+    effects = [journal_pb2.Effect(account=journal_pb2.Account(account=far, entity=far, owner="far"))]
+    effects += [journal_pb2.Effect(posting=one) for one in postings]
+    body = journal_pb2.JournalBody(outcomes=[journal_pb2.Outcome(effects=effects)])
+    world.live.fold(0, sequence=1, run_time_ns=world_module.START_NS, body=body)
+    world.margin()
+    process = world.process()
+    await settle(process)
+    (decision,) = world.decisions
+    assert isinstance(decision.what, Deleveraging)
+    assert (decision.what.across, decision.what.lots, decision.what.deficit) == (True, 1_000, 30 * DOLLAR)
+    command = command_of(decision).deleverage_across
+    assert (command.lots, command.price, command.mark_price, command.deficit_units) == (
+        1_000, 1_503_000, 1_500_000, 30 * DOLLAR,
+    )  # fmt: skip
+    assert "over partitions" in plan_of(decision).reason
+    under_way = deleveraging_pb2.Deleveraging(episode=decision.episode, account=account, waiting=[0])
+    world.accept(1)
+    world.frame(journal_pb2.Effect(deleveraging=under_way))
+    world.margin()
+    await settle(process)
+    assert len(world.decisions) == 1
+    assert world.meter.waiting == {"DELEVERAGING": 1}
 
 
 async def test_a_solvent_account_waits_for_depth_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,14 @@ from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.book import PartitionBook
 from libs.common.ids import system_kind
 from libs.common.units import PPM
+from tools.reconcile.checks.across import OverPartitions, lots_on_their_way
 from tools.reconcile.checks.check import Watch, where
 from tools.reconcile.records import JournalFrame, key_of
 from tools.reconcile.world import World
 
 _LOTS, _VARIATION = ledger_pb2.LINE_KIND_LOTS, ledger_pb2.LINE_KIND_VARIATION
-_TAKEN = (kinds.CLOSING_CAUSE_TAKEN_OVER, kinds.CLOSING_CAUSE_DELEVERAGED)
+_GROWING = (kinds.CLOSING_CAUSE_TAKEN_OVER, kinds.CLOSING_CAUSE_GIVEN_BACK)
+_TAKEN = (*_GROWING, kinds.CLOSING_CAUSE_DELEVERAGED)
 
 
 def _closings(outcome: journal_pb2.Outcome) -> list[lifecycle_pb2.PositionClosed]:
@@ -26,18 +28,28 @@ def _closings(outcome: journal_pb2.Outcome) -> list[lifecycle_pb2.PositionClosed
 class DeleveragedByRule(Watch):
     """A deleveraging only shrinks positions, of both sides alike; a takeover keeps within the collar of the mark."""
 
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._across = OverPartitions(self.findings)
+
     def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
         """Looks at every position that somebody was given or lost."""
         for outcome in frame.body.outcomes:
             closed = [one for one in _closings(outcome) if one.cause in _TAKEN]
             if closed:
                 self._shrinks(frame, outcome, closed)
-                self._price(frame, outcome, closed[0])
+                if outcome.command != "arrive":
+                    self._price(frame, outcome, closed[0])
+            self._across.outcome(frame, outcome)
+
+    def finish(self, books: Mapping[int, PartitionBook]) -> None:
+        """At the end every choice over partitions is held against what all of them have offered."""
+        self._across.finish()
 
     def _shrinks(
         self, frame: JournalFrame, outcome: journal_pb2.Outcome, closed: list[lifecycle_pb2.PositionClosed]
     ) -> None:
-        if sum(one.lots for one in closed):
+        if sum(one.lots for one in closed) != lots_on_their_way(outcome):
             self.findings.add(f"{where(frame)}: {outcome.command} gives other lots than it takes")
         balances: dict[tuple[int, int], list[int]] = defaultdict(list)
         for effect in outcome.effects:
@@ -47,7 +59,7 @@ class DeleveragedByRule(Watch):
         for (account, instrument), states in balances.items():
             before, after = states[0], states[-1]
             shrinks = abs(after) < abs(before) and after * before >= 0
-            may_grow = any(one.account == account and one.cause == kinds.CLOSING_CAUSE_TAKEN_OVER for one in closed)
+            may_grow = any(one.account == account and one.cause in _GROWING for one in closed)
             if not shrinks and not may_grow:
                 self.findings.add(
                     f"{where(frame)}: deleveraging moves account {account} from {before} to {after} of {instrument}"

@@ -11,7 +11,9 @@ from tools.reconcile.checks.held import Dependence, HeldHistory
 from tools.reconcile.records import JournalFrame, key_of
 from tools.reconcile.world import Decision, World
 
-_EPISODE_COMMANDS = frozenset(("open_episode", "step_episode", "close_episode", "take_over_position", "deleverage"))
+_EPISODE_COMMANDS = frozenset(
+    ("open_episode", "step_episode", "close_episode", "take_over_position", "deleverage", "deleverage_across")
+)
 
 
 class UsableMarks(Watch):

@@ -189,12 +189,12 @@ class Story:
             mark_run_time_ns=self.now_ns,
         )
 
-    def account(self, owner: str, **deposits: int) -> int:
+    def account(self, owner: str, *, partition: int = 0, **deposits: int) -> int:
         """Id of a new account with deposits in whole dollars and coins."""
-        account = self.send("open_account", sender=owner, owner=owner).subject
+        account = self.send("open_account", partition=partition, sender=owner, owner=owner).subject
         for symbol, whole in deposits.items():
             asset, one = {"usd": (USD, DOLLAR), "btc": (BTC, COIN)}[symbol]
-            self.send("confirm_deposit", account=account, asset=asset, units=whole * one)
+            self.send("confirm_deposit", partition=partition, account=account, asset=asset, units=whole * one)
         return account
 
     def fill(self, account: int, order: int, lots: int, price: int) -> None:
@@ -208,11 +208,12 @@ class Story:
 
     def trade(self, owner: str, account: int, side: sides.Side, lots: int, price: int, *, instrument: int) -> int:
         """Id of an order that was placed, judged and filled."""
+        home = partition_of(account)
         order = self.send(
-            "place_order", sender=owner, account=account, instrument=instrument, venue=1, side=side, lots=lots,
-            limit_price=price, time_in_force=sides.TIME_IN_FORCE_IOC,
+            "place_order", partition=home, sender=owner, account=account, instrument=instrument, venue=1, side=side,
+            lots=lots, limit_price=price, time_in_force=sides.TIME_IN_FORCE_IOC,
         ).subject  # fmt: skip
-        self.send("verdict", account=account, order=order, settle=True, citation=self.cite())
+        self.send("verdict", partition=home, account=account, order=order, settle=True, citation=self.cite(home))
         self.fill(account, order, lots, price)
         return order
 

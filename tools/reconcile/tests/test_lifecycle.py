@@ -46,6 +46,7 @@ def story(monkeypatch: pytest.MonkeyPatch) -> Story:
         ("close_instrument", "interest_accrual"),
         ("take_over_position", "liquidation_execution"),
         ("deleverage", "liquidation_execution"),
+        ("deleverage_across", "liquidation_execution"),
         ("venue_event", "venue_gateway"),
     ):
         monkeypatch.setitem(story_module.SERVICES, name, service)
@@ -102,6 +103,45 @@ def test_a_takeover_and_a_deleveraging_are_losses_with_a_cause(story: Story) -> 
     closed = words.EPISODE_STATE_EMPTIED
     story.send("close_episode", account=account, episode=episode, outcome=closed, citation=story.cite())
     passes(story)
+
+
+def deleveraged_across(story: Story) -> list[int]:
+    """Accounts of three partitions that hold the opposite of one that is under water, and give up what is lacking."""
+    lender = story.account("lender", usd=50_000)
+    story.send("supply", sender="lender", account=lender, asset=USD, units=40_000 * DOLLAR)
+    parties = []
+    for partition, lots, usd in ((0, 500, 9_000), (1, 900, 9_000), (2, 1_500, 90_000)):
+        parties.append(story.account(f"p{partition}", partition=partition, usd=usd))
+        story.trade(f"p{partition}", parties[-1], SELL, lots, 1_500_100, instrument=PERP)
+    account, episode = under_water(story)
+    story.send(
+        "deleverage_across", account=account, episode=episode, step=1, instrument=PERP, lots=2_000, price=1_050_000,
+        mark_price=1_000_000, deficit_units=1_010 * DOLLAR, basis=basis(story),
+    )  # fmt: skip
+    story.publish()
+    story.send("resolve_shortfall", account=account, episode=episode)
+    story.publish()
+    closed = words.EPISODE_STATE_EMPTIED
+    story.send("close_episode", account=account, episode=episode, outcome=closed, citation=story.cite())
+    return [account, *parties]
+
+
+def test_a_deleveraging_over_partitions_passes(story: Story) -> None:
+    accounts = deleveraged_across(story)
+    lots = [story.books[one >> 48].lines.get((one, PERP, words.LINE_KIND_LOTS), 0) for one in accounts]
+    assert lots == [0, -500, 0, -400]
+    passes(story)
+
+
+def test_who_was_passed_over_is_named(story: Story) -> None:
+    deleveraged_across(story)
+    for frame in story.frames:
+        for outcome in frame.body.outcomes:
+            for effect in outcome.effects:
+                if effect.movement.kind == words.MOVEMENT_KIND_DELEVERAGING_OFFER and frame.partition == 2:
+                    effect.movement.deleveraging.ranked[0].cash = 1  # with so little it ranks before all others
+    found = story.reconcile().findings["I11"]
+    assert any("by rank they are" in one for one in found.shown)
 
 
 def test_a_closing_at_the_published_price_passes_and_at_a_later_one_does_not(story: Story) -> None:
