@@ -16,6 +16,7 @@ from services.risk_evaluation.domain.arrays import F8
 from services.risk_evaluation.domain.contagion_view import Failure, Options, Positions, Terms
 from services.risk_evaluation.domain.grid import maintenance_range
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.packages import legs_of, options_in
 from services.risk_evaluation.domain.prices import USD6, Mark, price_book
 from services.risk_evaluation.domain.sensitivity import moved_marks, moved_surfaces
 from services.risk_evaluation.domain.settlement import counted, faded
@@ -71,8 +72,13 @@ def gather(
     idle = np.zeros(len(assets))
     for book in parts:
         for (account, key, kind), balance in book.lines.items():
-            if account in row and key in model.option_column and kind == ledger_pb2.LINE_KIND_LOTS:
-                options[row[account], model.option_column[key]] = balance
+            paid_up = kind == ledger_pb2.LINE_KIND_LOTS and model.instruments[model.instrument_column[key]].is_paid_up
+            if account in row and paid_up:
+                one = model.instruments[model.instrument_column[key]]
+                for option, each in options_in(model, one):
+                    options[row[account], option] += balance * each
+                for asset, units in legs_of(model, one).units:
+                    positions.cash[row[account], asset] += balance * units
             elif account in row:
                 _put(positions, row[account], assets, instruments, book, (key, kind), balance)
             elif kind == ledger_pb2.LINE_KIND_CASH and system_kind(account) is SystemAccount.POOL:

@@ -12,6 +12,7 @@ from libs.common.parameters import Instrument, InstrumentKind
 from services.risk_evaluation.domain.columns import Columns, OpenOrder
 from services.risk_evaluation.domain.margin import Margins
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.packages import lot_value
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.whatif import Candidate, OutOfRange, Trade, evaluate_candidates
 
@@ -60,6 +61,9 @@ def mark_of(model: Model, prices: Prices, one: Instrument) -> float:
     """The mark of an instrument in its integer steps, as the prices have it; 0 when there is none."""
     if one.is_option:
         return float(prices.options.units[model.option_column[one.id]]) * one.c_den / one.c_num
+    if one.is_package:
+        value = lot_value(model, prices.unit, prices.options.units, prices.options.settle, one)
+        return value / float(prices.unit[model.asset_column[one.settlement]]) * one.c_den / one.c_num
     notional = float(prices.order_notional[model.instrument_column[one.id]])
     settled = float(prices.unit[model.asset_column[one.settlement]]) * one.c_num / one.c_den
     if notional <= 0.0 or settled <= 0.0:

@@ -10,10 +10,14 @@ import numpy as np
 
 from libs.common.ids import entity_of
 from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
-from services.risk_evaluation.domain.arrays import F8, I8, U1, Mask
+from services.risk_evaluation.domain.arrays import I8, U1
+from services.risk_evaluation.domain.book_rows import BookRows as BookRows
+from services.risk_evaluation.domain.book_rows import OpenOrder as OpenOrder
+from services.risk_evaluation.domain.book_rows import OrderColumns as OrderColumns
+from services.risk_evaluation.domain.book_rows import order_columns as order_columns
 from services.risk_evaluation.domain.live_orders import LiveOrders
 from services.risk_evaluation.domain.model import Model
-from services.risk_evaluation.domain.option_rows import NO_OPTIONS, OptionHoldings, OptionRows
+from services.risk_evaluation.domain.packages import PaidUpHoldings
 
 FIRST_CAPACITY = 64
 
@@ -39,90 +43,6 @@ class Indices:
     overdraft: int = INDEX_ONE
 
 
-@dataclass(frozen=True, slots=True)
-class OpenOrder:
-    """A live order.
-
-    Args:
-        instrument: instrument id.
-        lots: what remains, signed: positive buys.
-        limit: worst price, integer with the instrument's exponent.
-        fee: share of notional.
-    """
-
-    order: int
-    instrument: int
-    lots: int
-    limit: int
-    reduce_only: bool
-    fee: float
-
-
-@dataclass(frozen=True, slots=True)
-class OrderColumns:
-    """Live orders of the rows, sorted by row and order id.
-
-    Args:
-        row: position in the rows. instrument: column among all instruments. lots, limit, reduce_only, fee: as in
-            `OpenOrder`.
-    """
-
-    row: I8
-    instrument: I8
-    lots: I8
-    limit: I8
-    reduce_only: Mask
-    fee: F8
-
-
-@dataclass(frozen=True, slots=True)
-class BookRows:
-    """What the kernel reads; rows of one entity are all present.
-
-    Args:
-        net_units: (assets, rows) cash, reserved cash and supply less debt. held: (assets, rows) any line not zero.
-        lots, variation: (margined, rows). entity: (rows) number of the entity, below `entities`.
-        options: positions of options.
-    """
-
-    net_units: I8
-    held: Mask
-    lots: I8
-    variation: I8
-    entity: I8
-    entities: int
-    orders: OrderColumns
-    options: OptionRows = NO_OPTIONS
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return int(self.entity.shape[0])
-
-    def repeated(self, times: int) -> BookRows:
-        """The rows over and over, each time with entities of their own."""
-        turn = np.repeat(np.arange(times, dtype=np.int64), self.rows)
-        by_order = np.repeat(np.arange(times, dtype=np.int64), self.orders.row.shape[0])
-        orders = self.orders
-        return BookRows(
-            net_units=np.tile(self.net_units, times),
-            held=np.tile(self.held, times),
-            lots=np.tile(self.lots, times),
-            variation=np.tile(self.variation, times),
-            entity=np.tile(self.entity, times) + turn * self.entities,
-            entities=self.entities * times,
-            orders=OrderColumns(
-                row=np.tile(orders.row, times) + by_order * self.rows,
-                instrument=np.tile(orders.instrument, times),
-                lots=np.tile(orders.lots, times),
-                limit=np.tile(orders.limit, times),
-                reduce_only=np.tile(orders.reduce_only, times),
-                fee=np.tile(orders.fee, times),
-            ),
-            options=self.options.repeated(times, self.rows),
-        )
-
-
 class Columns:
     """The book of one partition, without the house's own accounts."""
 
@@ -142,12 +62,13 @@ class Columns:
         self._shares = np.zeros((5, assets, FIRST_CAPACITY), dtype=np.int64)  # by Column below LOTS
         self._claims = np.zeros(
             (assets, FIRST_CAPACITY), dtype=np.int64
-        )  # units of supply less debt at the indices, and reserved ones
+        )  # units of supply less debt at the indices, reserved ones, and those that packages hold
         self._lots = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
         self._variation = np.zeros((margined, FIRST_CAPACITY), dtype=np.int64)
         self._entity = np.zeros(FIRST_CAPACITY, dtype=np.int64)
         self._is_ordered = np.zeros(FIRST_CAPACITY, dtype=np.uint8)  # 1 for rows with live orders
-        self.options = OptionHoldings()
+        self.paid_up = PaidUpHoldings(model)
+        self.options = self.paid_up.options  # those that packages hold among them
 
     def row(self, account: int) -> int:
         """The row of an account, made when it is new."""
@@ -172,8 +93,9 @@ class Columns:
         """Overwrites a line; key is the asset id, or the instrument id for lots and variation."""
         row = self.row(account)
         self._changed.add(row)
-        if column is Column.LOTS and key in self._model.option_column:
-            self.options.set(row=row, option=self._model.option_column[key], lots=balance)
+        if column is Column.LOTS and self.paid_up.is_kept(key):
+            for asset in self.paid_up.set(row=row, key=key, lots=balance):
+                self._claims[asset, row] = self._claim(asset, row)
         elif column is Column.LOTS:
             self._lots[self._model.margined_column[key], row] = balance
         elif column is Column.VARIATION:
@@ -208,8 +130,8 @@ class Columns:
         row = self.row_of.get(account)
         if row is None:
             return 0
-        if column is Column.LOTS and key in self._model.option_column:
-            return self.options.lots(row=row, option=self._model.option_column[key])
+        if column is Column.LOTS and self.paid_up.is_kept(key):
+            return self.paid_up.lots(row=row, key=key)
         if column is Column.LOTS:
             return int(self._lots[self._model.margined_column[key], row])
         if column is Column.VARIATION:
@@ -221,11 +143,12 @@ class Columns:
         one = self._model.instruments[self._model.instrument_column[instrument]]
         if one.is_margined:
             return int(self._lots[self._model.margined_column[instrument], row])
-        if one.is_option:
-            return self.options.lots(row=row, option=self._model.option_column[instrument])
+        if one.is_paid_up:
+            return self.paid_up.lots(row=row, key=instrument)
         asset = self._model.asset_column[one.underlying]
         units = int(self._shares[Column.CASH, asset, row] + self._claims[asset, row])
-        return whole_lots(units - int(self._shares[Column.RESERVED, asset, row]), one.base_units_per_lot)
+        units -= int(self._shares[Column.RESERVED, asset, row]) + self.paid_up.units(row=row, asset=asset)
+        return whole_lots(units, one.base_units_per_lot)
 
     def set_order(self, account: int, order: OpenOrder) -> None:
         """Overwrites a live order."""
@@ -264,8 +187,8 @@ class Columns:
         model = self._model
         rows = set(self.options.by_row)
         if model.options:
-            is_option = np.array([one.is_option for one in model.instruments])
-            rows.update(self.all_orders.row[is_option[self.all_orders.instrument]].tolist())
+            is_paid_up = np.array([one.is_paid_up for one in model.instruments])
+            rows.update(self.all_orders.row[is_paid_up[self.all_orders.instrument]].tolist())
         dated = [number for number, one in enumerate(model.margined) if one.expiry_ns]
         if dated and model.option_risk.basis:
             rows.update(np.flatnonzero(np.any(self._lots[dated] != 0, axis=0)).tolist())
@@ -303,7 +226,7 @@ class Columns:
         """Every account."""
         count = len(self.accounts)
         net = self._shares[0, :, :count] + self._claims[:, :count]
-        held = np.any(self._shares[:, :, :count] != 0, axis=0)
+        held = np.any(self._shares[:, :, :count] != 0, axis=0) | (self._claims[:, :count] != 0)
         return BookRows(
             net,
             held,
@@ -313,6 +236,7 @@ class Columns:
             len(self._entity_rows),
             self.all_orders,
             self.options.of(range(count)),
+            self.paid_up.packages.of(range(count)),
         )
 
     def some_rows(
@@ -330,13 +254,14 @@ class Columns:
             net -= self._shares[Column.RESERVED][:, at]
         return BookRows(
             net,
-            np.any(self._shares[:, :, at] != 0, axis=0),
+            np.any(self._shares[:, :, at] != 0, axis=0) | (self._claims[:, at] != 0),
             self._lots[:, at],
             self._variation[:, at],
             entity.astype(np.int64),
             len(numbers),
             self._order_columns(rows, without),
             self.options.of(rows),
+            self.paid_up.packages.of(rows),
         )
 
     def _order_columns(self, rows: Sequence[int], without: Collection[int]) -> OrderColumns:
@@ -347,6 +272,11 @@ class Columns:
                 found += [(position, orders[key]) for key in sorted(orders) if key not in without]
         return order_columns(self._model, found)
 
+    def package_units(self, account: int, asset: int) -> int:
+        """Units of an asset, by column, that an account's packages hold, negative when owed."""
+        row = self.row_of.get(account)
+        return 0 if row is None else self.paid_up.units(row=row, asset=asset)
+
     def claim_units(self, account: int, column: Column, asset_id: int) -> int:
         """Units that a line of shares stands for, negative when owed."""
         shares, indices = self.line(account, column, asset_id), self.indices[self._model.asset_column[asset_id]]
@@ -355,7 +285,7 @@ class Columns:
     def _claim(self, asset: int, row: int) -> int:
         kinds = (Column.SUPPLY, Column.DEBT, Column.OVERDRAFT)
         claims = sum(_units_of(kind, int(self._shares[kind, asset, row]), self.indices[asset]) for kind in kinds)
-        return claims + int(self._shares[Column.RESERVED, asset, row])
+        return claims + int(self._shares[Column.RESERVED, asset, row]) + self.paid_up.units(row=row, asset=asset)
 
     def _grow(self) -> None:
         self._shares = np.concatenate([self._shares, np.zeros_like(self._shares)], axis=2)
@@ -384,15 +314,3 @@ def _units_of(column: Column, shares: int, indices: Indices) -> int:
 def whole_lots(units: int, units_per_lot: int) -> int:
     """Lots that units held can be sold in, positive, or that buy back what is owed, negative: the last part counts."""
     return units // units_per_lot
-
-
-def order_columns(model: Model, orders: Sequence[tuple[int, OpenOrder]]) -> OrderColumns:
-    """Orders as parallel arrays; given as (row, order), sorted."""
-    return OrderColumns(
-        row=np.array([row for row, _ in orders], dtype=np.int64),
-        instrument=np.array([model.instrument_column[one.instrument] for _, one in orders], dtype=np.int64),
-        lots=np.array([one.lots for _, one in orders], dtype=np.int64),
-        limit=np.array([one.limit for _, one in orders], dtype=np.int64),
-        reduce_only=np.array([one.reduce_only for _, one in orders], dtype=np.bool_),
-        fee=np.array([one.fee for _, one in orders], dtype=np.float64),
-    )

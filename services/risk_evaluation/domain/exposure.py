@@ -12,7 +12,7 @@ def exposure_at_default(
 ) -> float:
     """Gross debt and the value of the options it is short, USD; nothing the account has is set against it.
 
-    Debt is what debt and overdraft shares stand for, and variation that would have to be paid.
+    Debt is what debt and overdraft shares stand for, variation that would have to be paid, and what packages owe.
 
     Args:
         prices: of the partition, funding counted. short_options: USD, not negative.
@@ -22,6 +22,7 @@ def exposure_at_default(
         units = columns.claim_units(account, Column.DEBT, asset.id)
         units += columns.claim_units(account, Column.OVERDRAFT, asset.id)
         owed -= units * float(prices.unit[column])
+        owed += max(0, -columns.package_units(account, column)) * float(prices.unit[column])
     for number, one in enumerate(model.margined):
         lots = columns.line(account, Column.LOTS, one.id)
         worth = lots * float(prices.lot_units[number]) + columns.line(account, Column.VARIATION, one.id)

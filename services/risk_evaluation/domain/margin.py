@@ -21,6 +21,7 @@ from services.risk_evaluation.domain.option_sums import (
     option_delta,
     option_sums,
 )
+from services.risk_evaluation.domain.packages import options_in
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.scan import Scan, capped_lots, order_losses, scan
 
@@ -196,9 +197,9 @@ def _filled(model: Model, book: BookRows, lots: I8) -> OptionRows:
         return book.options
     orders = book.orders
     traded = [
-        (int(orders.row[at]), model.option_column[one.id], int(lots[at]))
+        (int(orders.row[at]), option, int(lots[at]) * each)
         for at in np.flatnonzero(lots).tolist()
-        if (one := model.instruments[int(orders.instrument[at])]).is_option
+        for option, each in options_in(model, model.instruments[int(orders.instrument[at])])
     ]
     return book.options.plus(traded) if traded else book.options
 

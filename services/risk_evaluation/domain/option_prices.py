@@ -11,8 +11,15 @@ from libs.common.parameters import Instrument, InstrumentKind
 from libs.common.units import PPM, YEAR_NS
 from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain.arrays import F8
+from services.risk_evaluation.domain.digitals import (
+    Lines,
+    counted_delta,
+    kind_of,
+    price_digitals,
+    skew_slopes,
+    smile_slopes,
+)
 from services.risk_evaluation.domain.model import Model
-from services.risk_evaluation.domain.options.cell import LineKind
 from services.risk_evaluation.domain.options.grid import GridScenarios, TenorShock, price_grid
 from services.risk_evaluation.domain.options.normal import exp_each, log_each
 from services.risk_evaluation.domain.settlement import Settling
@@ -27,10 +34,11 @@ class OptionPrices:
         units: (options) value of a lot, settlement units. settle: (options) one settlement unit.
         table: (options, columns) of a lot, the columns of `lines.line_table`; notional is charged apart and 0 here.
         moved: (scenarios, options) value of a lot in a scenario, at that scenario's settlement price.
-        delta_notional: (options) notional of the coins that a lot stands for. index_notional: of all its coins.
-        coins: (options) coins of a lot. forward_over_spot: (options).
-        value, greeks: (options), (4, options) of an option on one coin, USD: delta and gamma on the forward, vega per
-            1.0, theta a year. vols: (options) a year.
+        delta_notional: (options) notional of the coins that a lot stands for. index_notional: of all its coins, of a
+            digital what it pays.
+        coins: (options) coins of a lot, of a digital the money that it pays. forward_over_spot: (options).
+        value, greeks: (options), (4, options) of an option on one coin, or that pays 1, USD: delta and gamma on the
+            forward, vega per 1.0, theta a year. vols: (options) a year.
         validity: (options) ValidityClass numbers: STALE where no surface tells what it is worth.
     """
 
@@ -88,11 +96,14 @@ def option_prices(model: Model, spot: Spot, surfaces: Mapping[int, VolatilitySur
     for column, one in enumerate(model.options):
         base = model.asset_column[one.underlying]
         out.settle[column] = spot.unit[model.asset_column[one.settlement]]
-        out.coins[column] = one.base_units_per_lot / 10.0 ** model.assets[base].decimals
+        quote = model.asset_column[one.quote]
+        whole = one.payout_units if one.is_digital else one.base_units_per_lot
+        counted = quote if one.is_digital else base
+        out.coins[column] = whole / 10.0 ** model.assets[counted].decimals
         rest = 1.0 - spot.settling[one.id].known if one.id in spot.settling else 1.0
-        out.index_notional[column] = rest * (one.base_units_per_lot * spot.unit[base])
+        out.index_notional[column] = rest * (whole * spot.unit[counted])
         if _smile(one, surfaces.get(one.underlying)) is not None and spot.index.get(base, 0) > 0:
-            groups.setdefault((base, model.asset_column[one.quote]), []).append(column)
+            groups.setdefault((base, quote), []).append(column)
     for (base, quote), columns in groups.items():
         _price(model, spot, surfaces[model.assets[base].id], base, quote, columns, out)
     return out
@@ -126,8 +137,9 @@ def _price(
     fixed, rest = _known(options, spot)
     forwards = fixed + rest * forwards  # of the average; what is known of it stands still, its volatility with it
     strikes = np.array([one.strike * 10.0**one.settlement_exponent for one in options])
-    moneyness = log_each(strikes / forwards)
-    vols = _vols(smiles, moneyness, years) * (1.0 - fixed / forwards)
+    moneyness = log_each(np.where(strikes > 0.0, strikes / forwards, 1.0))
+    moving = 1.0 - fixed / forwards
+    vols = np.where(strikes > 0.0, _vols(smiles, moneyness, years) * moving, 0.0)
     move = (model.moves[:, base] - model.moves[:, quote]) / (1.0 + model.moves[:, quote])
     # After the scenarios: the slow mark, and the mark itself.
     scenarios = GridScenarios(
@@ -136,11 +148,17 @@ def _price(
         vol_floor=np.zeros(move.shape[0] + 2),
         years_passed=np.zeros(move.shape[0] + 2),
     )
+    unfaded = scenarios.vol
     if np.any(fixed):
         scenarios = _faded(scenarios, forwards, fixed)
-    kinds = np.array([int(LineKind.CALL if one.is_call else LineKind.PUT) for one in options], dtype=np.int64)
+    kinds = np.array([int(kind_of(one)) for one in options], dtype=np.int64)
     discounts = exp_each(-rates * years)
     values, greeks = price_grid(forwards, strikes, years, vols, discounts, scenarios, kinds=kinds, fixed=fixed)
+    if any(one.is_digital for one in options):
+        slopes = smile_slopes(options, smiles, forwards, strikes, moving)
+        tilts = skew_slopes(model, years, moneyness, strikes)
+        lines = Lines(forwards, strikes, years, vols, discounts, moving, fixed, kinds, slopes, tilts)
+        price_digitals(model, lines, scenarios, unfaded, values, greeks)
     if np.any(model.discounts):
         values[:, :-2] *= _discounts(model, years, rates)
     for at, (column, one) in enumerate(zip(columns, options, strict=True)):
@@ -148,8 +166,12 @@ def _price(
         carry = (forwards[at] - fixed[at]) / index
         out.forward_over_spot[column], out.vols[column] = carry, vols[at]
         _fill(model, spot, one, column, values[at], fixed[at] + rest[at] * (index * scenarios.spot), out)
-        coins_usd = one.base_units_per_lot * spot.unit[base]
-        out.delta_notional[column] = greeks[0, at, -1] * carry * coins_usd
+        if one.is_digital:
+            payout = one.payout_units * spot.unit[quote]
+            out.delta_notional[column] = counted_delta(greeks[0, at, -1] * carry * index * payout, payout)
+        else:
+            coins_usd = one.base_units_per_lot * spot.unit[base]
+            out.delta_notional[column] = greeks[0, at, -1] * carry * coins_usd
 
 
 def _known(options: Sequence[Instrument], spot: Spot) -> tuple[F8, F8]:
@@ -227,6 +249,8 @@ def _fill(model: Model, spot: Spot, one: Instrument, column: int, values: F8, se
     settlement = model.asset_column[one.settlement]
     if one.kind is InstrumentKind.COIN_OPTION:
         units = one.base_units_per_lot * (values / settled)
+    elif one.is_digital:
+        units = one.payout_units * values
     else:
         scale = 10.0 ** (model.assets[settlement].decimals - model.assets[model.asset_column[one.underlying]].decimals)
         units = one.base_units_per_lot * (values * scale)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from libs.common.parameters import Instrument
 from libs.common.units import PPM
 from services.risk_evaluation.domain.arrays import F8, I8
 from services.risk_evaluation.domain.columns import BookRows
@@ -102,6 +103,11 @@ def _short_notional(model: Model, prices: Prices, book: BookRows, options: Optio
     return _gathered(model, book, options, prices.options.delta_notional[options.option] * -counted)
 
 
+def strike_of(option: Instrument) -> tuple[int, int, int, bool]:
+    """Options of one strike net; a digital pays another sum than what it shares its strike with."""
+    return option.underlying, option.expiry_ns, option.strike, option.is_digital
+
+
 def _groups(keys: I8) -> I8:
     _, group = np.unique(keys, return_inverse=True)
     return group.astype(np.int64)
@@ -123,11 +129,8 @@ def _naked(model: Model, prices: Prices, book: BookRows, options: OptionRows) ->
     share = model.option_risk.naked_short / PPM
     if options.is_empty or not share:
         return np.zeros((len(model.risky), book.rows))
-    strikes: dict[tuple[int, int, int], int] = {}
-    of = np.array(
-        [strikes.setdefault((one.underlying, one.expiry_ns, one.strike), len(strikes)) for one in model.options],
-        dtype=np.int64,
-    )
+    strikes: dict[tuple[int, int, int, bool], int] = {}
+    of = np.array([strikes.setdefault(strike_of(one), len(strikes)) for one in model.options], dtype=np.int64)
     coins = prices.options.index_notional[options.option] * options.lots  # options of a strike may differ in lots
     group = _groups(book.entity[options.row] * len(strikes) + of[options.option])
     borne = _own_shorts(coins, group, np.maximum(-coins, 0.0))

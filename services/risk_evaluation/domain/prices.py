@@ -14,6 +14,7 @@ from libs.common.validity import ValidityClass
 from services.risk_evaluation.domain.arrays import F8
 from services.risk_evaluation.domain.model import Liquidity, Model
 from services.risk_evaluation.domain.option_prices import OptionPrices, Spot, option_prices
+from services.risk_evaluation.domain.packages import legs_of, options_in
 from services.risk_evaluation.domain.settlement import Settling, counted, faded
 from services.risk_evaluation.domain.surfaces import VolatilitySurface
 
@@ -93,10 +94,7 @@ def price_book(
     asset_validity = tuple(_asset_validity(model, marks, asset) for asset in range(len(model.assets)))
     spot = _spot(model, marks, unit, unit_slow, unit_moved, change, asset_validity)
     options = option_prices(model, spot, surfaces or {})
-    own = tuple(
-        options.validity[model.option_column[one.id]] if one.is_option else _validity(marks, one.id)
-        for one in model.instruments
-    )
+    own = tuple(_own_validity(model, one, marks, options, asset_validity) for one in model.instruments)
     settled = [asset_validity[model.asset_column[one.settlement]] for one in model.instruments]
     validity = tuple(max(pair) for pair in zip(own, settled, strict=True))
     scenarios = model.moves.shape[0]
@@ -107,11 +105,20 @@ def price_book(
         settle=np.array([unit[model.asset_column[one.settlement]] for one in model.margined], dtype=np.float64),
         lot_change=_columns([_damped(one.change, model.damping) for one in value], scenarios + 1),
         lot_notional=np.array([one.notional for one in value], dtype=np.float64),
-        order_value=_with_options(
-            model, damping * _columns([one.order_value for one in instruments], scenarios), options
+        order_value=_with_paid_up(
+            model,
+            damping * _columns([one.order_value for one in instruments], scenarios),
+            options,
+            damping * unit_moved,
         ),
         order_settle=damping * _columns([one.order_settle for one in instruments], scenarios),
-        order_notional=np.array([one.notional for one in instruments], dtype=np.float64),
+        order_notional=np.array(
+            [
+                value.notional + _coins_inside(model, one, unit)
+                for one, value in zip(model.instruments, instruments, strict=True)
+            ],
+            dtype=np.float64,
+        ),
         ratio=np.array([one.c_num / one.c_den for one in model.instruments], dtype=np.float64),
         asset_validity=asset_validity,
         margined_validity=tuple(validity[column] for column in pick),
@@ -161,10 +168,33 @@ def _damped(change: F8, damping: F8) -> F8:
     return np.append(change[:-1] * damping, change[-1])
 
 
-def _with_options(model: Model, values: F8, options: OptionPrices) -> F8:
+def _with_paid_up(model: Model, values: F8, options: OptionPrices, unit_moved: F8) -> F8:
+    """The values of a lot in each scenario with those of options and packages, which come from surfaces."""
     for column, one in enumerate(model.options):
         values[:, model.instrument_column[one.id]] = options.moved[:, column]
+    for one in model.packages:
+        legs, own = legs_of(model, one), np.zeros(values.shape[0])
+        for asset, amount in legs.units:
+            own += amount * unit_moved[:, asset]
+        for option, lots in legs.options:
+            own += lots * options.moved[:, option]
+        values[:, model.instrument_column[one.id]] = own
     return values
+
+
+def _coins_inside(model: Model, one: Instrument, unit: F8) -> float:
+    """Notional of the underlying's coins that a lot of a package holds; options are charged apart."""
+    base = model.asset_column[one.underlying]
+    return sum(amount * float(unit[asset]) for asset, amount in legs_of(model, one).units if asset == base)
+
+
+def _own_validity(
+    model: Model, one: Instrument, marks: Mapping[int, Mark], options: OptionPrices, assets: Sequence[int]
+) -> int:
+    if not one.is_paid_up:
+        return _validity(marks, one.id)
+    own = [options.validity[option] for option, _ in options_in(model, one)]
+    return max(own + [assets[asset] for asset, _ in legs_of(model, one).units])
 
 
 def _liquidity(model: Model, marks: Mapping[int, Mark], position: int) -> Liquidity:
@@ -195,7 +225,7 @@ def _instrument(
     mark = marks.get(one.id)
     settle = unit_moved[:, settlement]
     now = faded(counted(one, mark.settling), price=mark.price, slow=mark.slow) if mark else None
-    if now is None or now.price <= 0 or one.is_option:  # options are worth what surfaces say
+    if now is None or now.price <= 0 or one.is_paid_up:  # worth what surfaces say
         nothing = np.zeros(model.moves.shape[0])
         return _Valued(0.0, 0.0, np.zeros(model.moves.shape[0] + 1), nothing, settle)
     # Quoted in σ: M_k = (S_u,k/S_u)(S_σ/S_σ,k)M. A quote that stands still, as USD does, leaves S_u,k/S_u exactly.

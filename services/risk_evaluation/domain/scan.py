@@ -10,6 +10,7 @@ from libs.common.parameters import InstrumentKind
 from services.risk_evaluation.domain.arrays import F8, I8
 from services.risk_evaluation.domain.columns import BookRows, whole_lots
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.packages import inside
 from services.risk_evaluation.domain.prices import Prices
 
 
@@ -105,10 +106,15 @@ def capped_lots(model: Model, book: BookRows) -> I8:
 
 
 def position_lots(model: Model, book: BookRows, *, row: int, instrument: int) -> int:
-    """Signed lots that a reduce-only order may close: of a margined instrument, or of the base asset held or owed."""
+    """Signed lots that a reduce-only order may close: of one instrument, or of the base asset held or owed."""
     one = model.instruments[instrument]
     if one.is_margined:
         return int(book.lots[model.margined_column[one.id], row])
+    if one.is_package:
+        return book.packages.position(row=row, option=model.package_column[one.id])
     if one.is_option:
-        return book.options.position(row=row, option=model.option_column[one.id])
-    return whole_lots(int(book.net_units[model.asset_column[one.underlying], row]), one.base_units_per_lot)
+        option = model.option_column[one.id]
+        return book.options.position(row=row, option=option) - inside(model, book.packages, row=row, option=option)
+    asset = model.asset_column[one.underlying]
+    units = int(book.net_units[asset, row]) - inside(model, book.packages, row=row, asset=asset)
+    return whole_lots(units, one.base_units_per_lot)

@@ -23,7 +23,7 @@ STATES = len(State) + 1  # numbers of states, with 0, which no account has
 _ASSET = ("symbol", "decimals")
 _INSTRUMENT = (
     "symbol", "kind", "underlying", "quote", "settlement", "base_units_per_lot", "price_exponent", "c_num", "c_den",
-    "expiry_ns", "option", "strike", "settlement_exponent",
+    "expiry_ns", "option", "strike", "settlement_exponent", "legs",
 )  # fmt: skip
 
 
@@ -123,6 +123,7 @@ def recast(book: BookRows, columns: Columns, live: Model, other: Model, *, venue
         variation=_moved(book.variation, margined, len(other.margined)),
         orders=order_columns(other, found),
         options=book.options.renamed([other.option_column[one.id] for one in live.options]),
+        packages=book.packages.renamed([other.package_column[one.id] for one in live.packages]),
     )
 
 

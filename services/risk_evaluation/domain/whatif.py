@@ -13,6 +13,7 @@ from services.risk_evaluation.domain.arrays import Mask
 from services.risk_evaluation.domain.columns import BookRows, Column, Columns
 from services.risk_evaluation.domain.margin import Margins, evaluate
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.packages import legs_of, options_in
 from services.risk_evaluation.domain.prices import Prices
 
 UNITS_MAX = 2**62
@@ -63,19 +64,20 @@ def _evaluate_some(
     book = columns.some_rows(rows, paid_out=True).repeated(len(candidates))
     dropped: list[int] = []
     options: list[tuple[int, int, int]] = []
+    packages: list[tuple[int, int, int]] = []
     for turn, candidate in enumerate(candidates):
         row = turn * len(rows) + own
         for asset, delta in _cash_deltas(model, candidate).items():
             units = _net_units(model, columns, account, asset, delta)
             book.net_units[asset, row] = units
             book.held[asset, row] |= units != 0
-        options += [
-            (row, model.option_column[trade.instrument], trade.lots)
-            for trade in candidate.trades
-            if trade.instrument in model.option_column
-        ]
         for trade in candidate.trades:
             one = model.instruments[model.instrument_column[trade.instrument]]
+            options += [(row, option, _fits(trade.lots * each)) for option, each in options_in(model, one)]
+            packages += [(row, model.package_column[one.id], trade.lots)] if one.is_package else []
+            for asset, each in legs_of(model, one).units:
+                book.net_units[asset, row] = _fits(int(book.net_units[asset, row]) + trade.lots * each)
+                book.held[asset, row] = True
             if one.is_margined:
                 column = model.margined_column[one.id]
                 book.lots[column, row] = _fits(int(book.lots[column, row]) + trade.lots)
@@ -83,8 +85,8 @@ def _evaluate_some(
                 book.variation[column, row] = _fits(int(book.variation[column, row]) + change)
         if candidate.without_orders:
             dropped.append(row)
-    if options:
-        book = replace(book, options=book.options.plus(options))
+    if options or packages:
+        book = replace(book, options=book.options.plus(options), packages=book.packages.plus(packages))
     if dropped:
         book = _without_orders(book, ~np.isin(book.orders.row, dropped))
     margins = evaluate(model, prices, book)
@@ -134,7 +136,7 @@ def _cash_deltas(model: Model, candidate: Candidate) -> dict[int, int]:
         if one.kind is InstrumentKind.SPOT:
             add(one.underlying, trade.lots * one.base_units_per_lot)
             add(one.quote, mul_div_down(-trade.lots * trade.price, one.c_num, one.c_den))
-        elif one.is_option:  # the premium: a buyer pays it rounded up, a seller gets it rounded down
+        elif one.is_paid_up:  # the premium: a buyer pays it rounded up, a seller gets it rounded down
             add(one.settlement, mul_div_down(-trade.lots * trade.price, one.c_num, one.c_den))
         add(one.settlement, -trade.fee)
     return deltas
@@ -155,7 +157,8 @@ def _net_units(model: Model, columns: Columns, account: int, asset: int, delta: 
         debt -= burned
     supply = mul_div_down(columns.line(account, Column.SUPPLY, key), indices.supply, INDEX_ONE)
     overdraft = mul_div_up(columns.line(account, Column.OVERDRAFT, key), indices.overdraft, INDEX_ONE)
-    return _fits(cash + supply - mul_div_up(debt, indices.borrow, INDEX_ONE) - overdraft)
+    inside = columns.package_units(account, asset)
+    return _fits(cash + supply - mul_div_up(debt, indices.borrow, INDEX_ONE) - overdraft + inside)
 
 
 def _variation_of(one: Instrument, trade: Trade, funding: int) -> int:
