@@ -208,3 +208,20 @@ async def test_a_broker_that_stands_still_ends_ownership_and_the_writer_can_be_c
         async with _owner(broker.bootstrap, topic, fold=folded.append) as writer:
             assert [frame.sequence for frame in folded] == [1, 2]
             assert writer.input_position == (1, 0)
+
+
+async def test_readers_can_be_stopped_while_the_broker_is_away(tmp_path: Path) -> None:
+    with Broker(tmp_path) as broker:
+        topic = chained("away")
+        await create_topics(broker.bootstrap, [topic])
+        readers = [
+            ChainFollower(bootstrap=broker.bootstrap, topic=topic, partition=0, client_id=f"reader-{number}")
+            for number in range(8)
+        ]
+        for reader in readers:
+            await reader.start()
+        assert broker.pid is not None
+        os.kill(broker.pid, signal.SIGKILL)
+        for number, reader in enumerate(readers):  # a fetch that failed rests 50 ms: some are stopped in their rest
+            await asyncio.sleep(0.02 + 0.01 * number)
+            await asyncio.wait_for(reader.stop(), _CLOSE_SECONDS_MAX)

@@ -20,13 +20,30 @@ _IDLE_MS = 540_000
 _ANSWER_SECONDS_MAX = 0.5
 
 
-def new_consumer(*, bootstrap: str, client_id: str) -> AIOKafkaConsumer:
+class Consumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no type for it
+    """A consumer whose `stop` always closes it and never raises what the library cancels inside it.
+
+    A fetch that has failed rests before the next one; `stop` cancels that rest and, as it waits for it, is cancelled
+    too: its caller would end as if somebody had cancelled it, with connections left open.
+    """
+
+    async def stop(self) -> None:
+        """Returns when every connection is closed."""
+        work = asyncio.create_task(super().stop())
+        await asyncio.wait([work])
+        if work.cancelled():
+            await self._client.close()
+        elif (error := work.exception()) is not None:
+            raise error
+
+
+def new_consumer(*, bootstrap: str, client_id: str) -> Consumer:
     """A consumer without a group that never chooses its position by itself.
 
     Ask for offsets before `assign`, or with another consumer: a broker answers a connection's requests in turn, and the
     open fetch may stay for FETCH_WAIT_MS.
     """
-    return AIOKafkaConsumer(
+    return Consumer(
         bootstrap_servers=bootstrap,
         client_id=client_id,
         group_id=None,

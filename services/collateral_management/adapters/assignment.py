@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from libs.common.chain.kafka import Consumer
 from libs.common.errors import Fault
 from libs.common.topics import COMMANDS
 
@@ -39,7 +40,7 @@ class GroupAssignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._name = f"{group}-{instance}"
         self._member_id = ""  # of our last place in the group
         self._is_leaving = False
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = Consumer(
             bootstrap_servers=bootstrap,
             client_id=f"{self._name}-group",
             group_id=group,

@@ -54,8 +54,11 @@ class Supervisor:
             self._tasks[partition] = (task, stopping)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_bug(error)
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                self._on_bug(error)
+        elif any(task is kept for kept, _ in self._tasks.values()):  # by none of us: nobody would own it any more
+            self._on_bug(RuntimeError(f"{task.get_name()} was cancelled"))
 
     async def stop(self) -> None:
         """Drains and ends everything."""

@@ -123,3 +123,11 @@ async def test_what_nobody_expects_ends_the_process() -> None:
     await settle()
     assert house.bugs == [error]
     await house.supervisor.stop()
+
+
+async def test_an_owner_that_somebody_else_cancelled_ends_the_process() -> None:
+    house = House(asyncio.CancelledError())
+    await house.supervisor.assign({0})
+    await settle()
+    assert [str(bug) for bug in house.bugs] == ["partition 0 was cancelled"]
+    await house.supervisor.stop()
