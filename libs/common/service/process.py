@@ -81,7 +81,10 @@ class ServiceContext(Generic[S]):
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            if not self.stopping.is_set():  # a library's own cancellation, escaped: what it did is done by nobody now
+                self.fail(RuntimeError("cancelled by none of the service's"), where=task.get_name())
+        elif (error := task.exception()) is not None:
             self.fail(error, where=task.get_name())
 
     async def close(self) -> None:

@@ -111,9 +111,14 @@ def test_a_signal_stops_with_status_0_and_closes_in_reverse_order(environment: p
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(InvariantBroken("I8", "two heads"), 1), (ValueError("a bug"), 1), (ConfigurationError("no such peer"), 2)],
+    [
+        (InvariantBroken("I8", "two heads"), 1),
+        (ValueError("a bug"), 1),
+        (ConfigurationError("no such peer"), 2),
+        (asyncio.CancelledError(), 1),  # by a library inside it, not by the service
+    ],
 )
-def test_a_failing_task_ends_the_process(environment: pytest.MonkeyPatch, error: Exception, status: int) -> None:
+def test_a_failing_task_ends_the_process(environment: pytest.MonkeyPatch, error: BaseException, status: int) -> None:
     async def fails() -> None:
         raise error
 
