@@ -102,24 +102,30 @@ def _parts(answer: api.ExplainResponse) -> Table:
 def _lines(answer: api.ExplainResponse) -> Table:
     found = new_table("Lines", "symbol", "kind<", "balance, units", "value, USD")
     for one in answer.lines:
-        kind = ledger_pb2.LineKind.Name(one.kind).removeprefix("LINE_KIND_").replace("_", " ").lower()
-        found.add_row(escape(one.symbol), kind, f"{one.balance:,}", usd(one.value))
+        found.add_row(escape(one.symbol), _kind(one), f"{one.balance:,}", usd(one.value))
+        for leg in one.legs:  # what the line holds: its value has it already
+            found.add_row(f"  of it {escape(leg.symbol)}", _kind(leg), f"{leg.balance:,}", usd(leg.value), style="dim")
     found.add_section()
     found.add_row("sum", "", "", usd(sum(one.value for one in answer.lines)), style="bold")
     return found
 
 
+def _kind(one: api.LineValue | api.LegValue) -> str:
+    return ledger_pb2.LineKind.Name(one.kind).removeprefix("LINE_KIND_").replace("_", " ").lower()
+
+
 def _options(answer: api.ExplainResponse) -> Table:
-    """Of each line of options: what it gains per USD of price, point of volatility, and day."""
+    """Of options, packages and their legs: what each gains per USD of price, point of volatility, and day."""
     found = new_table(
         "Options", "symbol", "volatility", "delta, coins", "gamma, coins per USD", "vega, USD", "theta, USD"
     )
-    for one in answer.lines:
-        if one.HasField("greeks"):
+    for line in answer.lines:
+        rows: list[api.LineValue | api.LegValue] = [line, *line.legs] if line.HasField("greeks") else []
+        for one in rows:
             greeks = one.greeks
             found.add_row(
-                escape(one.symbol),
-                f"{greeks.volatility:.1%}",
+                escape(one.symbol) if one is line else f"  of it {escape(one.symbol)}",
+                f"{greeks.volatility:.1%}" if greeks.volatility else "",
                 f"{greeks.delta:+,.4f}",
                 f"{greeks.gamma:+.3g}",
                 f"{greeks.vega:+,.2f}",

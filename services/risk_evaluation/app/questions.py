@@ -20,6 +20,7 @@ from services.risk_evaluation.domain.explanation import contributions
 from services.risk_evaluation.domain.haircuts import haircut_table
 from services.risk_evaluation.domain.margin import Margins, evaluate, line_values
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.packages import lot_value
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.sensitivity import DAYS, VOL_POINT
 from services.risk_evaluation.domain.whatif import Candidate, Trade, evaluate_candidates, free_units, one_row
@@ -146,8 +147,9 @@ def _lines(model: Model, prices: Prices, risk: PartitionRisk, account: int) -> S
     values = line_values(model, prices, columns.some_rows([columns.row_of[account]]))
     for (key, kind), balance in sorted(book.lines_of(account).items()):
         column = COLUMNS.get(kind)
-        if key in model.option_column and column is Column.LOTS:
-            out.append(_option_line(model, prices, key, kind, balance))
+        if columns.paid_up.is_kept(key) and column is Column.LOTS:
+            line = _option_line if key in model.option_column else _package_line
+            out.append(line(model, prices, key, kind, balance))
             continue
         if column in (Column.LOTS, Column.VARIATION):
             at = model.margined_column[key]
@@ -175,6 +177,28 @@ def _option_line(model: Model, prices: Prices, key: int, kind: ledger_pb2.LineKi
     )
     value = math.floor(lots * float(options.units[at] * options.settle[at]))
     return api.LineValue(symbol=model.options[at].symbol, kind=kind, balance=lots, value=value, greeks=greeks)
+
+
+def _package_line(model: Model, prices: Prices, key: int, kind: ledger_pb2.LineKind, lots: int) -> api.LineValue:
+    """A package with each of its legs as it would be were it held alone."""
+    package = model.packages[model.package_column[key]]
+    out = api.LineValue(symbol=package.symbol, kind=kind, balance=lots, greeks=api.OptionGreeks())
+    for leg in package.legs:
+        amount = lots * leg.amount
+        if leg.instrument:
+            line = _option_line(model, prices, leg.instrument, kind, amount)
+            out.legs.add(symbol=line.symbol, kind=kind, balance=amount, value=line.value, greeks=line.greeks)
+            continue
+        at = model.asset_column[leg.asset]
+        asset, value = model.assets[at], math.floor(amount * float(prices.unit[at]))
+        coins = amount / 10.0**asset.decimals if leg.asset == package.underlying else 0.0
+        greeks = api.OptionGreeks(delta=coins)
+        cash = ledger_pb2.LINE_KIND_CASH
+        out.legs.add(symbol=asset.symbol, kind=cash, balance=amount, value=value, greeks=greeks)
+    out.value = math.floor(lots * lot_value(model, prices.unit, prices.options.units, prices.options.settle, package))
+    for name in ("delta", "gamma", "vega", "theta"):
+        setattr(out.greeks, name, sum(getattr(one.greeks, name) for one in out.legs))
+    return out
 
 
 def _haircuts(model: Model, prices: Prices, held: Mapping[int, int]) -> Iterator[api.Haircut]:

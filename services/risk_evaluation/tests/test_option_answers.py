@@ -12,8 +12,9 @@ from services.risk_evaluation.app.questions import explain
 from services.risk_evaluation.domain.model import build_model
 from services.risk_evaluation.domain.surfaces import VolatilitySurface, surface_of
 from services.risk_evaluation.tests.hand import Desk, accepted, attributes, order, posting
-from services.risk_evaluation.tests.option_world import CALL, market, option_parameters
-from services.risk_evaluation.tests.world import BTC, DOLLAR, USD, account
+from services.risk_evaluation.tests.option_world import CALL, PUT, market, option_parameters
+from services.risk_evaluation.tests.test_structured import MODEL, STRANGLE
+from services.risk_evaluation.tests.world import BTC, COIN, DOLLAR, USD, account
 
 LOTS, CASH = ledger_pb2.LINE_KIND_LOTS, ledger_pb2.LINE_KIND_CASH
 
@@ -87,3 +88,25 @@ async def test_without_a_surface_an_order_on_options_waits_for_nothing_and_is_re
     refused = desk.screen.commands[-1].verdict
     assert (refused.settle, refused.reason) == (False, ledger_pb2.REFUSAL_MARK_NOT_USABLE)
     assert BTC not in desk.risk.market.surfaces
+
+
+async def test_a_package_is_judged_published_and_explained_by_its_legs() -> None:
+    desk = Desk(model=MODEL)
+    await desk.journal(
+        attributes(account()), posting(account(), USD, CASH, 1_000_000 * DOLLAR), posting(account(), STRANGLE, LOTS, 2)
+    )
+    await show(desk, sequence=1)
+    published = desk.screen.frames[-1]
+    answer = explain(desk.model, desk.risk.partition(0), desk.risk.market, desk.risk.control, account())
+    assert answer.margin.maintenance_margin == published.maintenance_margin
+    line = next(one for one in answer.lines if one.symbol == f"PACKAGE-{STRANGLE}")
+    assert [(one.symbol, one.balance) for one in line.legs] == [
+        ("BTC", 2 * COIN), (f"OPTION-{PUT}", -2), (f"OPTION-{CALL}", -2)
+    ]  # fmt: skip
+    assert line.value == pytest.approx(sum(one.value for one in line.legs), abs=3)
+    for name in ("delta", "gamma", "vega", "theta"):
+        assert getattr(line.greeks, name) == pytest.approx(sum(getattr(one.greeks, name) for one in line.legs))
+    assert 0 < line.greeks.delta < 2
+    assert sum(one.value for one in answer.lines) == pytest.approx(published.equity[0], abs=3)
+    await desk.journal(order(1, 1, instrument=STRANGLE, limit=6_000_000))
+    assert desk.screen.commands[-1].verdict.settle
