@@ -68,6 +68,9 @@ class AssetRisk:
         half_spread: cost of crossing, on notional.
         impact: cost of liquidating one day's volume, on notional; scales with the square root of size.
         daily_volume_usd: whole USD a day.
+        participation: share of the volume within the initial horizon that a liquidation can sell; a long position
+            beyond it counts for nothing as collateral. 0: no bound.
+        house_notional_usd: net position of the whole house; each dollar is charged as if this much were sold with it.
     """
 
     asset: AssetId
@@ -79,6 +82,8 @@ class AssetRisk:
     half_spread: Ppm
     impact: Ppm
     daily_volume_usd: int
+    participation: Ppm = _STILL
+    house_notional_usd: int = 0
 
 
 @dataclass(frozen=True, slots=True)

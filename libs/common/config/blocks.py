@@ -87,6 +87,8 @@ class AssetRiskBlock(Block):
     half_spread: Share
     impact: Number
     daily_volume_usd: Annotated[int, Field(ge=1, le=10**15)]
+    participation: Share | None = None
+    house_notional_usd: Annotated[int, Field(ge=0, le=10**15)] = 0
 
     @model_validator(mode="after")
     def _ordered(self) -> AssetRiskBlock:

@@ -157,6 +157,8 @@ def _margin(block: MarginBlock, asset_ids: dict[str, AssetId]) -> p.MarginModel:
                 _ppm(r.half_spread),
                 _ppm(r.impact),
                 r.daily_volume_usd,
+                _ppm(r.participation or "0"),
+                r.house_notional_usd,
             )
             for r in block.assets
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,7 +41,8 @@ def add_on(liquidity: Sequence[Liquidity], book: BookRows, exposure: F8) -> F8:
 
 
 def cost_of_exit(liquidity: Liquidity, notional: F8, is_long: Mask) -> F8:
-    """notional·(half_spread + impact·√notional); of a long, one more dollar costs at most its cap.
+    """notional·(half_spread + impact·√notional); of a long, one more dollar costs at most its cap, and just that
+    where it could not be sold in time.
 
     The square root of size is the usual law of market impact (Almgren et al. 2005; Tóth et al. 2011).
     """
@@ -53,11 +53,11 @@ def cost_of_exit(liquidity: Liquidity, notional: F8, is_long: Mask) -> F8:
 
 
 def capped_from(liquidity: Liquidity) -> float:
-    """The long notional from which one more dollar would cost more than its cap."""
+    """The long notional from which one more dollar would cost more than its cap, or could not be sold in time."""
     room = liquidity.marginal_max - liquidity.half_spread
     if room <= 0.0:
         return 0.0
     if liquidity.impact <= 0.0:
-        return math.inf
+        return liquidity.sellable
     # d/dN of N·(h + i·√N) is h + 1.5·i·√N.
-    return (room / (1.5 * liquidity.impact)) ** 2
+    return min((room / (1.5 * liquidity.impact)) ** 2, liquidity.sellable)

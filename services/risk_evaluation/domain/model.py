@@ -20,6 +20,8 @@ from services.risk_evaluation.domain.grid import (
 )
 from services.risk_evaluation.domain.lines import LineOrder, bucket_order, line_order
 
+DAY_S = 86_400
+
 
 @dataclass(frozen=True, slots=True)
 class Liquidity:
@@ -30,11 +32,13 @@ class Liquidity:
         impact: share of notional, per square root of 10^-6 USD traded.
         marginal_max: what one more dollar of a long position may cost at most, so that scan and add-on of a long
             asset never exceed its value, ρ counted, and more collateral never hurts.
+        sellable: 10^-6 USD of a long position that can be sold in time; each dollar beyond costs `marginal_max`.
     """
 
     half_spread: float
     impact: float
     marginal_max: float
+    sellable: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Model:
 
     Args:
         parameters: the set it was built from.
-        assets, instruments, margined, options, packages: column order of each kind of array.
+        assets, instruments, margined, options: column order of each kind of array.
         risky: columns of the assets whose price can move, in the order of `liquidity`; each with its lines a bucket.
         lines: the order of everything an account can hold.
         moves: (scenarios, assets); rows: initial grid, maintenance grid, stresses.
@@ -62,12 +66,10 @@ class Model:
     instruments: tuple[Instrument, ...]
     margined: tuple[Instrument, ...]
     options: tuple[Instrument, ...]
-    packages: tuple[Instrument, ...]
     asset_column: dict[int, int]
     instrument_column: dict[int, int]
     margined_column: dict[int, int]
     option_column: dict[int, int]
-    package_column: dict[int, int]
     risky: tuple[int, ...]
     lines: LineOrder
     liquidity: tuple[Liquidity, ...]
@@ -106,13 +108,13 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
     asset_column: dict[int, int] = {one.id: column for column, one in enumerate(parameters.assets)}
     margined = tuple(one for one in parameters.instruments if one.is_margined)
     options = tuple(one for one in parameters.instruments if one.is_option)
-    packages = tuple(one for one in parameters.instruments if one.is_package)
     settled = (*margined, *options)
     a, b, c = len(initial.names), len(maintenance.names), len(stresses.names)
     moves = np.concatenate([initial.moves, maintenance.moves, stresses.moves])
     vols = np.concatenate([_or(one.vols, 0.0, one) for one in (initial, maintenance, stresses)])
     skews = np.concatenate([_or(one.skews, 0.0, one) for one in (initial, maintenance, stresses)])
     damping = np.concatenate([_or(one.damping, 1.0, one) for one in (initial, maintenance, stresses)])
+    discounts = np.concatenate([_discounts(one) for one in (initial, maintenance, stresses)])
     fallen = -np.minimum(moves, 0.0) * damping[:, None]
     traded = {asset_column[one.underlying] for one in settled}
     moving = [
@@ -136,12 +138,10 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         instruments=parameters.instruments,
         margined=margined,
         options=options,
-        packages=packages,
         asset_column=asset_column,
         instrument_column={one.id: column for column, one in enumerate(parameters.instruments)},
         margined_column={one.id: column for column, one in enumerate(margined)},
         option_column={one.id: column for column, one in enumerate(options)},
-        package_column={one.id: column for column, one in enumerate(packages)},
         risky=tuple(moving),
         lines=line_order(moving, margined, asset_column, options),
         liquidity=tuple(liquidity),
@@ -149,7 +149,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         vols=vols,
         skews=skews,
         damping=damping,
-        discounts=np.concatenate([_discounts(one) for one in (initial, maintenance, stresses)]),
+        discounts=discounts,
         names=initial.names + maintenance.names + stresses.names,
         initial_rows=slice(0, a),
         maintenance_rows=slice(a, a + b),
@@ -173,8 +173,13 @@ def _discounts(scenarios: ScenarioSet) -> I8:
 def _liquidity(risk: AssetRisk | None, marginal_max: float) -> Liquidity:
     if risk is None:  # has a price and no market of its own here
         return Liquidity(half_spread=0.0, impact=0.0, marginal_max=marginal_max)
+    volume, share = float(risk.daily_volume_usd) * 1e6, risk.participation / PPM
+    impact = risk.impact / PPM / math.sqrt(volume)
+    # What the house holds is sold beside it: to the square root of both, that of the house adds at most its own.
+    crowded = impact * math.sqrt(float(risk.house_notional_usd) * 1e6)
     return Liquidity(
-        half_spread=risk.half_spread / PPM,
-        impact=risk.impact / PPM / math.sqrt(float(risk.daily_volume_usd) * 1e6),
+        half_spread=risk.half_spread / PPM + crowded,
+        impact=impact,
         marginal_max=marginal_max,
+        sellable=share * volume * risk.initial_horizon_s / DAY_S if share else math.inf,
     )

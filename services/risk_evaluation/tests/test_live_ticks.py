@@ -42,7 +42,7 @@ PRICES = {BTC_SPOT: 60_000, BTC_PERP: 60_000, BTC_INVERSE: 60_000, ETH_SPOT: 3_0
 
 def covered() -> Parameters:
     """Without what settles in, or is quoted in, a coin that moves."""
-    base = parameters(risk(BTC, half_spread=1_000, impact=50_000), risk(ETH, impact=90_000))
+    base = parameters(risk(BTC, half_spread=1_000, impact=50_000), risk(ETH, impact=90_000, participation=10_000))
     gone = (BTC_USDC_PERP, USDC_SPOT)
     assets = tuple(replace(one, price_instrument=None) if one.id == USDC else one for one in base.assets)
     return replace(base, assets=assets, instruments=tuple(one for one in base.instruments if one.id not in gone))

@@ -43,7 +43,9 @@ STRESS = JointStress("fall", ((AssetId(BTC), Ppm(-150_000)), (AssetId(ETH), Ppm(
 MODEL = build_model(
     parameters(
         risk(BTC, half_spread=1_000, impact=50_000),
-        risk(ETH, sigma=1_300_000, half_spread=1_500, impact=50_000, daily_volume_usd=400_000_000),
+        risk(
+            ETH, sigma=1_300_000, half_spread=1_500, impact=50_000, daily_volume_usd=400_000_000, participation=10_000
+        ),
         risk(USDC, sigma=50_000, half_spread=100),
         stresses=(STRESS,),
     )

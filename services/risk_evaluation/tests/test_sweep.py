@@ -85,7 +85,11 @@ def assert_same(found: Standings, margins: Margins) -> None:
 @pytest.mark.parametrize("grid", [5, 17], ids=["one register", "three registers"])
 def test_the_kernel_publishes_what_the_oracle_does(grid: int, orders: bool) -> None:
     points = tuple(round(-1_000_000 + each * 2_000_000 / (grid - 1)) for each in range(grid))
-    base = parameters(risk(BTC, half_spread=1_000, impact=50_000), risk(ETH, impact=90_000), risk(USDC, sigma=50_000))
+    base = parameters(
+        risk(BTC, half_spread=1_000, impact=50_000),
+        risk(ETH, impact=90_000, participation=10_000),
+        risk(USDC, sigma=50_000),
+    )
     model = build_model(replace(base, margin=replace(base.margin, grid=points)))  # type: ignore[arg-type]
     book = random_book(model, 1_500, seed=grid, orders=orders)
     assert_same(standings(model, book.prices(AT), book.columns.all_rows()), book.margins(AT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +51,7 @@ class Market:
             slope[first + 1 : first + 1 + OPTIONS] = greeks[0] * self.spot[bucket] * spot_factor
         return value * 1e6, slope * 1e6
 
-    def table(self, moved: F8, vol_moved: F8) -> KernelTable:
+    def table(self, moved: F8, vol_moved: F8, *, sellable: float = math.inf) -> KernelTable:
         """The kernel's table at a move from the reference."""
         value, _ = self.worth(moved, np.ones(1), np.ones(1), vol_moved)
         grid = self.worth(moved, 1.0 + MOVES, VOLS, vol_moved)[0] - value
@@ -65,7 +66,7 @@ class Market:
             slow=np.zeros(value.shape[0]),
             rest=np.stack([value[:, 0], notional], axis=1),
             order=LineOrder(bucket, tuple(range(0, BUCKETS * (1 + OPTIONS), 1 + OPTIONS)), (), ()),
-            liquidity=(Liquidity(0.001, 1e-9, 0.3),) * BUCKETS,
+            liquidity=(Liquidity(0.001, 1e-9, 0.3, sellable),) * BUCKETS,
             blend=0.5,
             rho_ppm=RHO_PPM,
         )
@@ -105,19 +106,20 @@ def book(random: np.random.Generator, accounts: int, one: Market) -> tuple[Arena
     return arena, random.uniform(-2_000.0, 25_000.0, accounts) * 1e6
 
 
+@pytest.mark.parametrize("sellable", [math.inf, 10_000e6])
 @pytest.mark.parametrize("size", [0.0002, 0.001, 0.004])
-def test_joint_moves_miss_no_state_change(size: float) -> None:
+def test_joint_moves_miss_no_state_change(size: float, sellable: float) -> None:
     random = np.random.default_rng(round(size * 1e6))
     one, still = market(random), np.zeros(BUCKETS)
     arena, money = book(random, 3_000, one)
-    table = one.table(still, still)
+    table = one.table(still, still, sellable=sellable)
     ticks_out, sweep_out = Standings.of(3_000), Standings.of(3_000)
     ticks = Ticks(arena, money, table, spot_slopes(one, table), ticks_out, window=WINDOW)
     everyone, moved = np.arange(3_000), np.zeros(BUCKETS)
     changes = valued = 0
     for _ in range(60):
         moved = np.clip(moved + random.normal(size=BUCKETS) * size, -WINDOW * 0.999, WINDOW * 0.999)
-        table = one.table(moved, still)
+        table = one.table(moved, still, sellable=sellable)
         before = ticks_out.state.copy()
         tick = ticks.tick(table, dict(enumerate(moved.tolist())))
         run_alone(arena, money, table, everyone, sweep_out)

@@ -38,10 +38,12 @@ from services.risk_evaluation.domain.sweep.lanes import (
     zeros,
 )
 from services.risk_evaluation.domain.sweep.layout import (
+    CAP,
     CLAIM,
     HALF_SPREAD,
     IMPACT,
     LIQUIDITY_WIDTH,
+    MARGINAL,
     NOTIONAL,
     VALUE,
     KernelTable,
@@ -160,7 +162,10 @@ def measure(
                 held += most * abs(at(quantity, after))
                 after += 1
             entry = number * LIQUIDITY_WIDTH
-            marginal = rho * (liquidity[entry + HALF_SPREAD] + 1.5 * liquidity[entry + IMPACT] * math.sqrt(held))
+            marginal = liquidity[entry + HALF_SPREAD] + 1.5 * liquidity[entry + IMPACT] * math.sqrt(held)
+            if held > liquidity[entry + CAP]:  # what cannot be sold in time costs its cap at once
+                marginal = max(marginal, liquidity[entry + MARGINAL])
+            marginal *= rho
             for kind in range(scales.shape[0]):
                 most = _bound(place, after, kind * size, index, quantity, middle, spread, mask, marginal, initial,
                               maintenance, tail)  # fmt: skip

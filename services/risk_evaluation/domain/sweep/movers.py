@@ -57,7 +57,7 @@ class Reference:
                     moved = float(shares[line])
                     found[kind * buckets + bucket] = moved if np.isfinite(moved) else np.inf
         for bucket, (one, was) in enumerate(zip(prices.liquidity, self.prices.liquidity, strict=True)):
-            same = one.impact == was.impact and one.marginal_max == was.marginal_max
+            same = replace(one, half_spread=was.half_spread) == was
             found[(kinds - 1) * buckets + bucket] = one.half_spread - was.half_spread if same else np.inf
         return found
 
