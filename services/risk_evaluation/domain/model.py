@@ -47,7 +47,7 @@ class Model:
 
     Args:
         parameters: the set it was built from.
-        assets, instruments, margined, options: column order of each kind of array.
+        assets, instruments, margined, options, packages: column order of each kind of array.
         risky: columns of the assets whose price can move, in the order of `liquidity`; each with its lines a bucket.
         lines: the order of everything an account can hold.
         moves: (scenarios, assets); rows: initial grid, maintenance grid, stresses.
@@ -66,10 +66,12 @@ class Model:
     instruments: tuple[Instrument, ...]
     margined: tuple[Instrument, ...]
     options: tuple[Instrument, ...]
+    packages: tuple[Instrument, ...]
     asset_column: dict[int, int]
     instrument_column: dict[int, int]
     margined_column: dict[int, int]
     option_column: dict[int, int]
+    package_column: dict[int, int]
     risky: tuple[int, ...]
     lines: LineOrder
     liquidity: tuple[Liquidity, ...]
@@ -108,13 +110,13 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
     asset_column: dict[int, int] = {one.id: column for column, one in enumerate(parameters.assets)}
     margined = tuple(one for one in parameters.instruments if one.is_margined)
     options = tuple(one for one in parameters.instruments if one.is_option)
+    packages = tuple(one for one in parameters.instruments if one.is_package)
     settled = (*margined, *options)
     a, b, c = len(initial.names), len(maintenance.names), len(stresses.names)
     moves = np.concatenate([initial.moves, maintenance.moves, stresses.moves])
     vols = np.concatenate([_or(one.vols, 0.0, one) for one in (initial, maintenance, stresses)])
     skews = np.concatenate([_or(one.skews, 0.0, one) for one in (initial, maintenance, stresses)])
     damping = np.concatenate([_or(one.damping, 1.0, one) for one in (initial, maintenance, stresses)])
-    discounts = np.concatenate([_discounts(one) for one in (initial, maintenance, stresses)])
     fallen = -np.minimum(moves, 0.0) * damping[:, None]
     traded = {asset_column[one.underlying] for one in settled}
     moving = [
@@ -138,10 +140,12 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         instruments=parameters.instruments,
         margined=margined,
         options=options,
+        packages=packages,
         asset_column=asset_column,
         instrument_column={one.id: column for column, one in enumerate(parameters.instruments)},
         margined_column={one.id: column for column, one in enumerate(margined)},
         option_column={one.id: column for column, one in enumerate(options)},
+        package_column={one.id: column for column, one in enumerate(packages)},
         risky=tuple(moving),
         lines=line_order(moving, margined, asset_column, options),
         liquidity=tuple(liquidity),
@@ -149,7 +153,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         vols=vols,
         skews=skews,
         damping=damping,
-        discounts=discounts,
+        discounts=np.concatenate([_discounts(one) for one in (initial, maintenance, stresses)]),
         names=initial.names + maintenance.names + stresses.names,
         initial_rows=slice(0, a),
         maintenance_rows=slice(a, a + b),
