@@ -8,15 +8,25 @@ from itertools import permutations
 
 import numpy as np
 
+from libs.common.ids import InstrumentId
 from libs.common.parameters import InstrumentKind, Parameters
 from services.risk_evaluation.domain.arrays import F8, I8
 from services.risk_evaluation.domain.columns import BookRows, order_columns
 from services.risk_evaluation.domain.margin import evaluate
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.option_rows import OptionRows, option_rows
 from services.risk_evaluation.domain.prices import Prices
 
 SIZES_USD = (100_000.0, 1_000_000.0, 5_000_000.0)
 MIXED = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """An option held, by the USD of coins it stands for; sold below 0."""
+
+    option: InstrumentId
+    usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class Holding:
     coins: tuple[float, ...]
     linear: tuple[float, ...]
     inverse: tuple[float, ...]
+    options: tuple[Leg, ...] = ()
 
 
 def population(parameters: Parameters, *, seed: int) -> tuple[Holding, ...]:
@@ -81,15 +92,30 @@ def cohort(parameters: Parameters, model: Model, prices: Prices, holdings: tuple
         column = model.asset_column[risk.asset]
         net[column] = _whole([one.coins[at] for one in holdings], float(prices.unit[column]) / 1e6)
     for number, one in enumerate(model.margined):
+        if one.expiry_ns:
+            continue
         at = [risk.asset for risk in parameters.margin.assets].index(one.underlying)
         kind = "inverse" if one.kind is InstrumentKind.INVERSE_PERP else "linear"
         usd = [getattr(holding, kind)[at] for holding in holdings]
         lots[number] = _whole(usd, float(prices.lot_notional[number]) / 1e6)
         variation[number] = -np.rint(lots[number] * prices.lot_units[number]).astype(np.int64)
     entity = np.arange(rows, dtype=np.int64)
-    book = BookRows(net, net != 0, lots, variation, entity, rows, order_columns(model, ()))
+    book = BookRows(
+        net, net != 0, lots, variation, entity, rows, order_columns(model, ()), _options(model, prices, holdings)
+    )
     margins = evaluate(model, prices, book)
     return with_dollars(model, book, margins.initial_margin - margins.equity)
+
+
+def _options(model: Model, prices: Prices, holdings: tuple[Holding, ...]) -> OptionRows:
+    column = {one.id: number for number, one in enumerate(model.options)}
+    index = prices.options.index_notional / 1e6
+    return option_rows(
+        (row, option, lots)
+        for row, one in enumerate(holdings)
+        for option, usd in sorted((column[leg.option], leg.usd) for leg in one.options)
+        if (lots := int(np.rint(usd / index[option])))
+    )
 
 
 def with_dollars(model: Model, book: BookRows, usd6: I8) -> BookRows:

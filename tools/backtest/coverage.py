@@ -16,7 +16,10 @@ class Coverage:
 
     Args:
         rate: share of account-days. low, high: 95 % of the bootstrap over days.
-        kupiec: probability, under the expected rate, of a likelihood ratio as large, in either direction.
+        kupiec: probability, under the expected rate, of a likelihood ratio as large, in either direction, as if
+            account-days were independent.
+        effective: independent account-days whose rate would vary as much as that of days drawn whole.
+        kupiec_of_days: `kupiec` of that many; not a number without an exceedance, which says nothing of their size.
         too_often: the same, of exceedances being this many or more; what speaks against a margin.
         days_hit: days with an exceedance. day_bound: rate of such days that 95 % confidence still allows.
     """
@@ -27,6 +30,8 @@ class Coverage:
     exceeded: int
     account_days: int
     kupiec: float
+    effective: float
+    kupiec_of_days: float
     too_often: float
     days_hit: int
     days: int
@@ -39,17 +44,23 @@ def coverage(exceeded: Mask, *, expected: float, draws: int, seed: int) -> Cover
     count = int(exceeded.sum())
     by_day: F8 = exceeded.mean(axis=1)
     picked = np.random.default_rng(seed).integers(0, days, (draws, days))
-    low, high = np.quantile(by_day[picked].mean(axis=1), [0.025, 0.975])
+    means = by_day[picked].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
     ratio = likelihood_ratio(count, days * accounts, expected)
-    root = math.copysign(math.sqrt(ratio), count / (days * accounts) - expected)
+    rate, spread = count / (days * accounts), float(means.var())
+    effective = rate * (1.0 - rate) / spread if spread else 0.0
+    of_days = likelihood_ratio(rate * effective, effective, expected) if effective else math.nan
+    root = math.copysign(math.sqrt(ratio), rate - expected)
     hit = int(exceeded.any(axis=1).sum())
     return Coverage(
-        rate=count / (days * accounts),
+        rate=rate,
         low=float(low),
         high=float(high),
         exceeded=count,
         account_days=days * accounts,
         kupiec=math.erfc(math.sqrt(ratio / 2.0)),
+        effective=effective,
+        kupiec_of_days=math.erfc(math.sqrt(of_days / 2.0)),
         too_often=0.5 * math.erfc(root / math.sqrt(2.0)),
         days_hit=hit,
         days=days,
@@ -57,10 +68,11 @@ def coverage(exceeded: Mask, *, expected: float, draws: int, seed: int) -> Cover
     )
 
 
-def likelihood_ratio(exceeded: int, of: int, expected: float) -> float:
+def likelihood_ratio(exceeded: float, of: float, expected: float) -> float:
     """Kupiec's proportion of failures, chi-squared with one degree of freedom.
 
-    Source: Kupiec (1995), "Techniques for verifying the accuracy of risk measurement models".
+    Source: Kupiec (1995), "Techniques for verifying the accuracy of risk measurement models"; counts of clustered
+    observations divided by their design effect: Rao and Scott (1984).
     """
 
     def likelihood(rate: float) -> float:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from libs.common.ids import AssetId
 from libs.common.parameters import Parameters
 from libs.common.units import PPM
-from services.price_ingestion.domain.volatility import ProfileState, begin, observe
 from services.risk_evaluation.domain.arrays import F8, Mask
 from services.risk_evaluation.domain.columns import BookRows
 from services.risk_evaluation.domain.margin import Margins, evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import USD6, Prices, price_book
-from services.risk_evaluation.domain.volatility import Sigmas, model_under
+from services.risk_evaluation.domain.volatility import model_under
 from tools.backtest.books import Holding, cohort
 from tools.backtest.history import DAY_HOURS, Hourly, marks_of
+from tools.backtest.tape import Tape
 
 PARTICIPATION = 0.10  # share of a day's volume that a liquidation may be
 EXIT_HOURS_MAX = 12
@@ -45,33 +44,36 @@ class Day:
     @property
     def cover_two(self) -> float:
         """Stress losses of the two largest entities together, in their worst stress."""
-        return float(np.max(np.sum(np.sort(self.uncovered, axis=1)[:, -2:], axis=1), initial=0.0))
+        return two_largest(self.uncovered)
+
+
+def two_largest(uncovered: F8) -> float:
+    """The two largest of (stresses, accounts) together, in the stress where they are most."""
+    return float(np.max(np.sum(np.sort(uncovered, axis=1)[:, -2:], axis=1), initial=0.0))
+
+
+def together(days: Sequence[Day]) -> Day:
+    """One day of several populations."""
+    columns = [np.concatenate([getattr(day, one.name) for day in days], axis=-1) for one in fields(Day)]
+    return Day(*columns)
 
 
 class Walk:
-    """One history under one rule; models and prices by hour are built once.
+    """One population on one tape; models and prices by hour are built once.
 
     Args:
-        stresses: (stresses, assets) relative moves. is_static: sigma stays what the margin blocks say.
+        stresses: (stresses, assets) relative moves.
     """
 
-    def __init__(
-        self,
-        parameters: Parameters,
-        hourly: Hourly,
-        holdings: tuple[Holding, ...],
-        *,
-        stresses: F8,
-        is_static: bool = False,
-    ) -> None:
-        self._parameters, self._hourly, self._holdings, self._stresses = parameters, hourly, holdings, stresses
-        self._sigmas = _static(hourly) if is_static else _profiled(parameters, hourly)
+    def __init__(self, parameters: Parameters, tape: Tape, holdings: tuple[Holding, ...], *, stresses: F8) -> None:
+        self._parameters, self._tape, self._holdings, self._stresses = parameters, tape, holdings, stresses
+        self._has_options = any(one.options for one in holdings)
         self._built: dict[int, tuple[Model, Prices]] = {}
 
     @property
     def hours(self) -> int:
         """Hours there are."""
-        return int(self._hourly.prices.shape[0])
+        return self._tape.hours
 
     def day(self, start: int) -> Day:
         """The day that begins at an hour; it needs `DAY_HOURS + EXIT_HOURS_MAX` hours after it."""
@@ -101,14 +103,20 @@ class Walk:
         book = cohort(self._parameters, model, prices, self._holdings)
         return self._margins(start + DAY_HOURS, book).equity < 0
 
-    def initial_margins(self, start: int, end: int) -> tuple[F8, F8]:
+    def cover_two(self, start: int) -> float:
+        """Stress losses beyond margin of the two largest entities that open at an hour, in their worst stress."""
+        model, prices = self._at(start)
+        book = cohort(self._parameters, model, prices, self._holdings)
+        return two_largest(self._uncovered(start, model, book))
+
+    def initial_margins(self, start: int, end: int, *, every: int = 1) -> tuple[F8, F8]:
         """Initial margin of the book opened at the first hour and never changed: (hours, accounts) each.
 
         Returns: in USD, and as a share of net notional; not a number for accounts that are hedged at the start.
         """
         model, prices = self._at(start)
         book = cohort(self._parameters, model, prices, self._holdings)
-        found = [self._margins(hour, book) for hour in range(start, end)]
+        found = [self._margins(hour, book) for hour in range(start, end, every)]
         margins = np.stack([one.initial_margin for one in found]) / USD6
         notional = np.stack([one.gross_notional for one in found]) / USD6
         one_sided = np.array([sum(map(bool, (*one.coins, *one.linear, *one.inverse))) == 1 for one in self._holdings])
@@ -116,10 +124,6 @@ class Walk:
             margins, notional, out=np.full_like(margins, np.nan), where=one_sided[None, :] & (notional > 0.0)
         )
         return margins, share
-
-    def sigmas(self, hour: int) -> dict[int, Sigmas]:
-        """Volatilities in force at an hour, by asset id."""
-        return self._sigmas[hour]
 
     def _liquidate(self, equity: F8, maintenance: F8, cost: F8, opened: Margins) -> tuple[Mask, F8, F8]:
         below = equity[: DAY_HOURS + 1] < maintenance[: DAY_HOURS + 1]
@@ -141,8 +145,7 @@ class Walk:
     def _uncovered(self, start: int, model: Model, book: BookRows) -> F8:
         out = []
         for move in self._stresses:
-            marks = marks_of(self._parameters, self._hourly.prices[start] * (1.0 + move))
-            margins = evaluate(model, price_book(model, marks), book)
+            margins = evaluate(model, self._priced(model, start, self._tape.hourly.prices[start] * (1.0 + move)), book)
             out.append(np.maximum(0.0, margins.add_on - margins.equity) / USD6)
         return np.stack(out)
 
@@ -153,10 +156,14 @@ class Walk:
     def _at(self, hour: int) -> tuple[Model, Prices]:
         found = self._built.get(hour)
         if found is None:
-            model = model_under(self._parameters, self._sigmas[hour])
-            found = model, price_book(model, marks_of(self._parameters, self._hourly.prices[hour]))
+            model = model_under(self._parameters, self._tape.sigmas[hour])
+            found = model, self._priced(model, hour, self._tape.hourly.prices[hour])
             self._built[hour] = found
         return found
+
+    def _priced(self, model: Model, hour: int, prices: F8) -> Prices:
+        surfaces = self._tape.surfaces(self._parameters, hour, prices) if self._has_options else {}
+        return price_book(model, marks_of(self._parameters, prices), surfaces)
 
 
 def worst_moves(hourly: Hourly, *, hours: int, factor: float) -> F8:
@@ -168,30 +175,3 @@ def worst_moves(hourly: Hourly, *, hours: int, factor: float) -> F8:
     moves = logs[DAY_HOURS:] - logs[:-DAY_HOURS]
     down, up = np.expm1(factor * moves.min(axis=0)), np.expm1(factor * moves.max(axis=0))
     return np.concatenate([down[None, :], up[None, :], np.diag(down), np.diag(up)])
-
-
-def _static(hourly: Hourly) -> Sequence[dict[int, Sigmas]]:
-    return [{}] * hourly.prices.shape[0]
-
-
-def _profiled(parameters: Parameters, hourly: Hourly) -> Sequence[dict[int, Sigmas]]:
-    """Volatilities by hour; each follows from the prices up to that hour alone."""
-    blocks = parameters.margin.assets
-    profiles = {one.asset: one for one in parameters.margin.profiles}
-    states: dict[AssetId, ProfileState] = {}
-    out = []
-    for hour, row in enumerate(hourly.prices):
-        now_ns = hourly.at_ns(hour)
-        for block, price in zip(blocks, row, strict=True):
-            profile = profiles.get(block.asset)
-            if profile is None:
-                continue
-            state = states.get(block.asset)
-            states[block.asset] = (
-                begin(profile, sigma=block.sigma, price=float(price), now_ns=now_ns)
-                if state is None
-                else observe(state, profile, price=float(price), now_ns=now_ns)
-            )
-        levels = [state.level(asset) for asset, state in states.items()]
-        out.append({int(one.asset): Sigmas(one.initial, one.maintenance) for one in levels})
-    return out

@@ -43,6 +43,26 @@ def test_days_are_drawn_whole() -> None:
     assert found.too_often < 0.05  # as if account-days were apart; the band says what they are
 
 
+def test_accounts_that_lose_on_the_same_days_are_fewer_than_they_look() -> None:
+    random = np.random.default_rng(3)
+    apart = random.random((400, 50)) < 0.01
+    alike = np.repeat(random.random((400, 1)) < 0.01, 50, axis=1)
+    independent, clustered = (coverage(one, expected=0.01, draws=4_000, seed=1) for one in (apart, alike))
+    assert independent.effective == pytest.approx(400 * 50, rel=0.25)
+    assert clustered.effective == pytest.approx(400, rel=0.25)
+
+
+def test_too_many_accounts_on_few_days_may_be_chance() -> None:
+    exceeded = np.zeros((400, 50), dtype=np.bool_)
+    exceeded[::67] = True  # 6 days
+    found = coverage(exceeded, expected=0.01, draws=4_000, seed=1)
+    assert found.kupiec < 1e-6 < 0.05 < found.kupiec_of_days
+
+
+def test_nothing_exceeded_says_nothing_of_days() -> None:
+    assert np.isnan(coverage(np.zeros((50, 100), dtype=np.bool_), expected=0.01, draws=10, seed=1).kupiec_of_days)
+
+
 def test_too_few_is_not_too_often() -> None:
     found = coverage(np.zeros((50, 100), dtype=np.bool_), expected=0.01, draws=10, seed=1)
     assert found.kupiec < 0.05
