@@ -43,6 +43,12 @@ def _deleveraging(effect: journal_pb2.Effect) -> _Item:
     return (55, one.episode), None if one.is_over else (int.from_bytes(whole.digest(), "big"),)
 
 
+def _venue_claim(effect: journal_pb2.Effect) -> _Item:
+    one = effect.venue_claim
+    value = (one.asset, one.borne_units, one.recovered_units)
+    return (56, one.venue, one.number, one.account), None if one.is_over else value
+
+
 LIFECYCLE_ITEMS: dict[str, Callable[[journal_pb2.Effect], _Item]] = {
     "listing": _listing,
     "sweep": _sweep,
@@ -50,6 +56,7 @@ LIFECYCLE_ITEMS: dict[str, Callable[[journal_pb2.Effect], _Item]] = {
     "distribution": _distribution,
     "venue_share": _venue_share,
     "deleveraging": _deleveraging,
+    "venue_claim": _venue_claim,
 }
 
 
@@ -68,6 +75,7 @@ class Lifecycle:
         self.distributions: dict[int, lifecycle_pb2.Distribution] = {}
         self.venue_shares: dict[int, lifecycle_pb2.VenueShare] = {}  # the last by venue
         self.deleveragings: dict[int, deleveraging_pb2.Deleveraging] = {}  # over partitions, by episode; under way only
+        self.venue_claims: dict[tuple[int, int], dict[int, lifecycle_pb2.VenueClaim]] = {}  # (venue, number) -> account
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Lifecycle) and vars(self) == vars(other)
@@ -107,3 +115,20 @@ class Lifecycle:
                     self.deleveragings.pop(one.episode, None)
                 else:
                     self.deleveragings[one.episode] = one
+            case "venue_claim":
+                self._apply_claim(effect.venue_claim)
+
+    def _apply_claim(self, part: lifecycle_pb2.VenueClaim) -> None:
+        notice = (part.venue, part.number)
+        if not part.is_over:
+            kept = self.venue_claims.setdefault(notice, {})[part.account] = lifecycle_pb2.VenueClaim()
+            kept.CopyFrom(part)
+        elif notice in self.venue_claims:
+            self.venue_claims[notice].pop(part.account, None)
+            if not self.venue_claims[notice]:
+                del self.venue_claims[notice]
+
+    def owed_by_venue(self, venue: int, number: int) -> dict[int, int]:
+        """Units that have not come back of what a notice cost, by account."""
+        claims = self.venue_claims.get((venue, number), {})
+        return {account: one.borne_units - one.recovered_units for account, one in claims.items()}

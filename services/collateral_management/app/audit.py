@@ -228,7 +228,7 @@ class Audit:
                 self._say("I16", sequence, f"account {one.account} is settled at {one.price}, decided is {decided}")
 
     def _deleveraged(self, sequence: int, outcome: journal_pb2.Outcome) -> None:
-        """Both sides of a deleveraging only shrink, to nothing at most; what comes back to the account it had before."""
+        """Both sides of a deleveraging only shrink, to nothing at most; what comes back, the account had before."""
         first: dict[int, int] = {}
         back = _given_back(outcome)
         for effect in outcome.effects:

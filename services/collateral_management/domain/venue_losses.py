@@ -3,7 +3,8 @@
 Closings are shared pro rata of the position on the side that is closed, socialised losses pro rata of the position on
 either side, a bust pro rata of the units kept at the venue. Shares are rounded down, what is left goes one by one to
 the largest remainders, equal ones in the order of account ids. Nobody bears more than his position or units: what is
-beyond them is the house's. Beyond `BEARERS_MAX` holders, those with the largest weights bear.
+beyond them is the house's. Beyond `BEARERS_MAX` holders, those with the largest weights bear. What a venue pays later
+(`venue_payments`) comes back to those who bore it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from ballast.types.v1 import lifecycle_pb2 as kinds
 from ballast.types.v1 import market_pb2
 from libs.common.ids import SystemAccount, system_kind
 from libs.common.parameters import Instrument
-from services.collateral_management.domain import money, positions
+from services.collateral_management.domain import money, positions, venue_payments
 from services.collateral_management.domain.accounts import known_asset
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.places import at_venue
+from services.collateral_management.domain.sharing import shares
 from services.collateral_management.domain.state import LOTS
 from services.collateral_management.domain.trades import trade
 
@@ -37,13 +39,13 @@ def venue_event(draft: Draft, body: lifecycle_pb2.VenueEvent, _: commands_pb2.Pr
         refused = known_asset(draft, body.asset) or _not_negative(body)
         if not refused:
             _bust(draft, body)
+    elif body.kind == kinds.VENUE_EVENT_KIND_RECOVERY:
+        refused = venue_payments.recover(draft, body)
     else:
         instrument = draft.context.parameters.instrument(body.instrument)
         if instrument is None or not (instrument.is_margined or instrument.is_paid_up):
             return Refused(words.REFUSAL_UNKNOWN_INSTRUMENT, f"no position in instrument {body.instrument}")
-        if not 0 < body.price <= instrument.max_price:
-            return Refused(words.REFUSAL_PRICE_OUT_OF_RANGE, f"expected 1 to {instrument.max_price}, was {body.price}")
-        refused = _closing(draft, body, instrument) if body.kind in CLOSINGS else _socialised(draft, body, instrument)
+        refused = _of_instrument(draft, body, instrument)
     if refused:
         return refused
     if body.number:
@@ -58,26 +60,14 @@ def venue_event(draft: Draft, body: lifecycle_pb2.VenueEvent, _: commands_pb2.Pr
     return body.venue
 
 
-def shares(whole: int, weights: Mapping[int, int], *, caps: Mapping[int, int]) -> dict[int, int]:
-    """Parts of a whole by account: pro rata, largest remainder first, none above its cap.
-
-    What caps keep out is shared again among the others, until it is placed or every cap is reached.
-    """
-    parts = dict.fromkeys(weights, 0)
-    left, free = whole, {account: weight for account, weight in weights.items() if weight > 0 and caps[account] > 0}
-    while left > 0 and free:
-        total = sum(free.values())
-        exact = {account: divmod(left * weight, total) for account, weight in free.items()}
-        wanted = {account: floor for account, (floor, _) in exact.items()}
-        order = sorted(free, key=lambda account: (-exact[account][1], account))
-        for account in order[: left - sum(wanted.values())]:
-            wanted[account] += 1
-        for account, part in wanted.items():
-            taken = min(part, caps[account] - parts[account])
-            parts[account] += taken
-            left -= taken
-        free = {account: weight for account, weight in free.items() if parts[account] < caps[account]}
-    return {account: part for account, part in parts.items() if part}
+def _of_instrument(draft: Draft, body: lifecycle_pb2.VenueEvent, instrument: Instrument) -> Refused | None:
+    if body.kind == kinds.VENUE_EVENT_KIND_SETTLEMENT:
+        return venue_payments.settle(draft, body, instrument)
+    if not 0 < body.price <= instrument.max_price:
+        return Refused(words.REFUSAL_PRICE_OUT_OF_RANGE, f"expected 1 to {instrument.max_price}, was {body.price}")
+    if body.kind in CLOSINGS:
+        return _closing(draft, body, instrument)
+    return _socialised(draft, body, instrument)
 
 
 def _not_negative(body: lifecycle_pb2.VenueEvent) -> Refused | None:
@@ -146,6 +136,7 @@ def _take(draft: Draft, body: lifecycle_pb2.VenueEvent, weights: Mapping[int, in
     if beyond:
         parts[money.house(draft, SystemAccount.TREASURY)] = beyond
         draft.alert("venue_event_beyond", account=0, detail=f"{beyond} of {body.units} units are the house's")
+    venue_payments.claim(draft, body, parts)
     for account, units in sorted(parts.items()):
         at_venue(draft, account, venue=body.venue, asset=body.asset, units=-units)
         borne = lifecycle_pb2.LossAllocated(

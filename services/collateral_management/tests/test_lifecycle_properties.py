@@ -43,7 +43,7 @@ PRICES = (1_300_000, 1_500_000, 1_700_000)
 MOVES = (
     "trade", "trade", "trade", "order", "amend", "cancelled", "expire", "late", "liquidation", "loss", "bust",
     "place", "episode", "heal", "heal", "takeover", "takeover", "adl", "adl", "fork", "leave", "close", "reopen",
-    "restrict", "settle",
+    "restrict", "settle", "recovery", "settled",
 )  # fmt: skip
 moves = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 999), st.integers(0, 999)), max_size=40)
 
@@ -89,7 +89,14 @@ class Crowd:
                     "venue_event", kind=kinds.VENUE_EVENT_KIND_SOCIALISED_LOSS, asset=USD, units=a * 10**6, **event
                 )
             case "bust":
-                story.do("venue_event", kind=kinds.VENUE_EVENT_KIND_BUST, asset=BTC, units=1 + a * 10**5, **event)
+                story.do("venue_event", kind=kinds.VENUE_EVENT_KIND_BUST, asset=BTC, units=1 + a * 10**5,
+                         number=1 + b % 3, **event)  # fmt: skip
+            case "recovery":
+                story.do("venue_event", kind=kinds.VENUE_EVENT_KIND_RECOVERY, asset=BTC, units=a * 10**5,
+                         recovers=1 + b % 3, is_final=a % 5 == 0, to_vault=a % 2 == 0, **event)  # fmt: skip
+            case "settled":
+                story.do("venue_event", kind=kinds.VENUE_EVENT_KIND_SETTLEMENT, asset=USD, units=(a - 5) * 10**6,
+                         is_final=b % 3 == 0, to_vault=a % 2 == 0, **event)  # fmt: skip
             case "place":
                 story.do("move_location", account=account, asset=BTC, venue=NORTH, units=b * 10**5)
             case "settle":

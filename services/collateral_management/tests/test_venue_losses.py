@@ -15,8 +15,8 @@ from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.ids import SystemAccount
 from services.collateral_management.domain import venue_losses
+from services.collateral_management.domain.sharing import shares
 from services.collateral_management.domain.state import LOTS
-from services.collateral_management.domain.venue_losses import shares
 from services.collateral_management.tests.ladders import climb
 from services.collateral_management.tests.story import (
     BTC,

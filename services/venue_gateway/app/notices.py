@@ -3,7 +3,8 @@
 Each partition gets a fact of every notice, with the part that it bears and what is left for those after it; the part of
 the next one is made from that journalled rest, so a restart in the middle goes on where it was. A part is what is left
 times the partition's weight over the weights of those still to come: the lots that clients hold on the closed side, or
-on either side, or the units they keep at the venue. The last partition takes the rest; what no client bears, the house.
+on either side, or the units they keep at the venue, or what has not come back of a loss. Of a settlement each gets what
+its contra is owed. The last partition takes the rest; what is no client's, the house.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ballast.events.v1 import commands_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
 from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.book import PartitionBook
-from libs.common.ids import system_kind
+from libs.common.ids import SystemAccount, system_account, system_kind
 from libs.common.parameters import Venue
 from libs.common.units import MalformedNumber, mul_div_down, to_scaled, to_units
 from services.venue_gateway.app.ledger_view import LedgerView
@@ -25,6 +26,9 @@ from services.venue_gateway.domain.translation import DETAIL_MAX, LOTS_MAX
 
 WAITING_MAX = 1_000  # notices of one venue that are not on record
 _CLOSINGS = (kinds.VENUE_EVENT_KIND_LIQUIDATION, kinds.VENUE_EVENT_KIND_DELEVERAGING)
+_LOSSES = (kinds.VENUE_EVENT_KIND_BUST, kinds.VENUE_EVENT_KIND_SOCIALISED_LOSS)
+_PAYMENTS = (kinds.VENUE_EVENT_KIND_RECOVERY, kinds.VENUE_EVENT_KIND_SETTLEMENT)
+_PRICED = (*_CLOSINGS, kinds.VENUE_EVENT_KIND_SOCIALISED_LOSS)
 _LOTS = ledger_pb2.LINE_KIND_LOTS
 
 
@@ -104,7 +108,9 @@ class Notices:
         one = lifecycle_pb2.VenueEvent()
         one.CopyFrom(event)
         one.lots, one.units = lots, units
-        if len(books) > 1:
+        if event.kind == kinds.VENUE_EVENT_KIND_SETTLEMENT:
+            one.units = weights[0] if len(books) > 1 else units
+        elif len(books) > 1:
             total = sum(weights)
             one.lots = mul_div_down(lots, weights[0], total) if total else 0
             if event.kind in _CLOSINGS:  # the fee goes with the lots
@@ -119,6 +125,11 @@ class Notices:
             place = (event.asset, event.venue)
             places = book.custody.places.items()
             return sum(at[place].units for account, at in places if place in at and system_kind(account) is None)
+        if event.kind == kinds.VENUE_EVENT_KIND_RECOVERY:
+            return sum(book.lifecycle.owed_by_venue(event.venue, event.recovers).values())
+        if event.kind == kinds.VENUE_EVENT_KIND_SETTLEMENT:
+            contra = system_account(SystemAccount.CONTRA, partition=book.partition, index=event.instrument)
+            return -book.lines.get((contra, event.asset, ledger_pb2.LINE_KIND_CASH), 0)
         found = 0
         sign = 1 if event.side == market_pb2.SIDE_SELL else -1
         for (account, asset, kind), lots in book.lines.items():
@@ -136,24 +147,39 @@ def event_of(notice: venue_pb2.VenueNotice, *, venue: Venue, directory: Director
     event = lifecycle_pb2.VenueEvent(
         venue=venue.id, kind=notice.kind, executed_at_ns=notice.executed_at_ns, detail=notice.detail[:DETAIL_MAX]
     )
-    if notice.kind != kinds.VENUE_EVENT_KIND_BUST:
+    if notice.kind not in (kinds.VENUE_EVENT_KIND_BUST, kinds.VENUE_EVENT_KIND_RECOVERY):
         instrument = directory.instrument_by_symbol.get(notice.symbol)
         if instrument is None or instrument.id not in venue.instruments:
             raise MalformedNumber(f"expected an instrument that {venue.name} trades, was {notice.symbol[:40]!r}")
         event.instrument = instrument.id
-        event.price = to_scaled(notice.price, instrument.price_exponent)
-        if not 0 < event.price <= instrument.max_price:
-            raise MalformedNumber(f"expected a price of {notice.symbol} within its bounds, was {notice.price[:40]!r}")
         settlement = directory.asset_by_id[instrument.settlement]
+        assets = {directory.asset_by_id[one].symbol for one in (instrument.settlement, instrument.underlying)}
+        if notice.kind == kinds.VENUE_EVENT_KIND_SETTLEMENT and notice.asset not in assets:
+            raise MalformedNumber(f"expected an asset that {notice.symbol} settles in, was {notice.asset[:40]!r}")
+        if notice.kind in _PRICED:
+            event.price = to_scaled(notice.price, instrument.price_exponent)
+            if not 0 < event.price <= instrument.max_price:
+                raise MalformedNumber(f"expected a price of {notice.symbol} in its bounds, was {notice.price[:40]!r}")
         if notice.kind in _CLOSINGS:
             return _closing(event, notice, decimals=settlement.decimals)
     asset = directory.asset_by_symbol.get(notice.asset)
-    if asset is None or notice.kind not in (kinds.VENUE_EVENT_KIND_BUST, kinds.VENUE_EVENT_KIND_SOCIALISED_LOSS):
+    if asset is None or notice.kind not in (*_LOSSES, *_PAYMENTS):
         raise MalformedNumber(f"expected a known kind and asset, was {notice.kind} and {notice.asset[:40]!r}")
     event.asset, event.units = asset.id, to_units(notice.amount, asset.decimals)
     event.whole = event.units
+    if notice.kind in _PAYMENTS:
+        return _payment(event, notice)
     if event.units <= 0:
         raise MalformedNumber(f"expected a loss of {notice.asset} above 0, was {notice.amount[:40]!r}")
+    return event
+
+
+def _payment(event: lifecycle_pb2.VenueEvent, notice: venue_pb2.VenueNotice) -> lifecycle_pb2.VenueEvent:
+    event.is_final, event.to_vault = notice.is_final, notice.to_vault
+    if notice.kind == kinds.VENUE_EVENT_KIND_RECOVERY:
+        event.recovers = notice.recovers
+        if event.units < 0 or not 0 < notice.recovers < notice.sequence:
+            raise MalformedNumber(f"expected an amount of an earlier notice, was {notice.amount[:40]!r}")
     return event
 
 

@@ -19,7 +19,9 @@ class Directory:
         self.roles: dict[str, str] = {one.id: one.role for one in parameters.principals}
 
     def lot(self, instrument: Instrument) -> tuple[int, int]:
-        """One lot as (units, decimals) of the asset that quantities are given in: the base, or the quote if inverse."""
+        """One lot as (units, decimals) of the asset that quantities are given in: the base, or the quote if inverse or digital."""
+        if instrument.is_digital:
+            return instrument.payout_units, self.asset_by_id[instrument.quote].decimals
         if instrument.kind is not InstrumentKind.INVERSE_PERP:
             return instrument.base_units_per_lot, self.asset_by_id[instrument.underlying].decimals
         # c = face · 10^(base decimals − price exponent): units of the base asset at integer price 1.

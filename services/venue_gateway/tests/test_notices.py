@@ -10,7 +10,7 @@ from ballast.api.v1 import venue_pb2
 from ballast.events.v1 import custody_pb2, journal_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
 from ballast.types.v1 import lifecycle_pb2 as kinds
-from libs.common.ids import account_id
+from libs.common.ids import SystemAccount, account_id, system_account
 from libs.common.units import MalformedNumber
 from services.venue_gateway.app.notices import Notices, event_of
 from services.venue_gateway.errors import EndReason, SessionEnded
@@ -19,6 +19,7 @@ from services.venue_gateway.tests.test_venue_session import Story
 
 LIQUIDATION, BUST = kinds.VENUE_EVENT_KIND_LIQUIDATION, kinds.VENUE_EVENT_KIND_BUST
 SOCIALISED = kinds.VENUE_EVENT_KIND_SOCIALISED_LOSS
+RECOVERY, SETTLEMENT = kinds.VENUE_EVENT_KIND_RECOVERY, kinds.VENUE_EVENT_KIND_SETTLEMENT
 SELL = market_pb2.SIDE_SELL
 GOOD: dict[str, Any] = {
     "sequence": 1, "kind": LIQUIDATION, "symbol": "BTC-USD-PERP", "side": SELL, "lots": 100, "price": "60000",
@@ -112,6 +113,42 @@ def test_a_bust_goes_by_the_units_that_clients_keep_there() -> None:
     assert [take(house, notices) for _ in range(4)] == [(0, 0, 0), (1, 0, 150), (2, 0, 51), (3, 0, 0)]
 
 
+def test_what_comes_back_goes_by_what_is_still_owed_for_that_notice() -> None:
+    house = House()
+    for partition, borne, back in ((0, 300, 200), (2, 700, 0)):
+        claim = lifecycle_pb2.VenueClaim(
+            venue=NORTH.id, number=1, account=account_id(partition=partition, entity=1, sub=0), asset=2,
+            borne_units=borne, recovered_units=back,
+        )  # fmt: skip
+        house.journal(journal_pb2.Outcome(effects=[journal_pb2.Effect(venue_claim=claim)]), partition=partition)
+    notices = fresh(house)
+    notices.hear(venue_pb2.VenueNotice(sequence=1, kind=BUST, asset="BTC", amount="0.00001"))
+    assert [take(house, notices) for _ in range(4)][-1] == (3, 0, 1_000)
+    notices.hear(
+        venue_pb2.VenueNotice(sequence=2, kind=RECOVERY, asset="BTC", amount="0.00000401", recovers=1, is_final=True)
+    )
+    part = notices.due()
+    assert part is not None
+    assert (part.command.venue_event.recovers, part.command.venue_event.is_final) == (1, True)
+    notices.again()
+    assert [take(house, notices) for _ in range(4)] == [(0, 0, 50), (1, 0, 0), (2, 0, 351), (3, 0, 0)]
+
+
+def test_a_settlement_pays_each_partition_what_its_contra_is_owed() -> None:
+    house = House()
+    for partition, cash in ((0, -500), (1, 300)):
+        contra = system_account(SystemAccount.CONTRA, partition=partition, index=PERP.id)
+        posting = journal_pb2.Posting(account=contra, asset=1, kind=ledger_pb2.LINE_KIND_CASH, balance=cash)
+        house.journal(journal_pb2.Outcome(effects=[journal_pb2.Effect(posting=posting)]), partition=partition)
+    settled = {"kind": SETTLEMENT, "asset": "USD", "amount": "-0.00001", "to_vault": True, "lots": 0, "price": ""}
+    notices = fresh(house)
+    notices.hear(notice(**settled))
+    assert [take(house, notices) for _ in range(2)] == [(0, 0, 500), (1, 0, -300)]
+    again = fresh(house)  # a restart in the middle
+    again.hear(notice(**settled))
+    assert [take(house, again) for _ in range(2)] == [(2, 0, 0), (3, 0, -210)]
+
+
 BAD = [
     {"sequence": 2},
     {"symbol": "DOGE"},
@@ -124,6 +161,12 @@ BAD = [
     {"kind": SOCIALISED, "asset": "USD", "amount": "0"},
     {"kind": 0, "asset": "USD"},
     {"kind": BUST, "asset": "USD", "amount": "1.0000001"},
+    {"kind": RECOVERY, "asset": "USD", "amount": "1", "recovers": 0},
+    {"kind": RECOVERY, "asset": "USD", "amount": "1", "recovers": 1},
+    {"kind": RECOVERY, "asset": "DOGE", "amount": "1", "recovers": 0},
+    {"kind": SETTLEMENT, "asset": "ETH", "amount": "1"},
+    {"kind": SETTLEMENT, "asset": "DOGE", "amount": "1"},
+    {"kind": SETTLEMENT, "asset": "USD", "amount": "1", "symbol": ""},
 ]
 
 
