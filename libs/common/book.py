@@ -82,7 +82,10 @@ def _reservation(effect: journal_pb2.Effect) -> _Item:
     one = effect.reservation
     if one.state != ledger_pb2.RESERVATION_STATE_PENDING:
         return (4, one.reservation), None
-    return (4, one.reservation), (one.account, one.to_account, one.asset, one.units, one.reserved_sequence)
+    value: tuple[int, ...] = (one.account, one.to_account, one.asset, one.units, one.reserved_sequence)
+    if one.asks:
+        value += (one.asked_at_ns, one.asks, one.is_answered, one.granted_units)
+    return (4, one.reservation), value
 
 
 def _episode(effect: journal_pb2.Effect) -> _Item:

@@ -9,7 +9,14 @@ from ballast.events.v1 import custody_pb2, journal_pb2
 from libs.common.units import PPM, mul_div_up
 
 Item = tuple[tuple[int, ...], tuple[int, ...] | None]
-_Whole = custody_pb2.OutflowWindow | custody_pb2.Gate | custody_pb2.CustodyTerms | custody_pb2.Impairment
+_Whole = (
+    custody_pb2.OutflowWindow
+    | custody_pb2.Gate
+    | custody_pb2.CustodyTerms
+    | custody_pb2.Impairment
+    | custody_pb2.OutflowShare
+    | custody_pb2.OutflowPot
+)
 
 
 def _whole(one: _Whole) -> tuple[int, ...]:
@@ -40,19 +47,30 @@ def _impairment(effect: journal_pb2.Effect) -> Item:
     return (44, effect.impairment.venue), _whole(effect.impairment)
 
 
+def _outflow_share(effect: journal_pb2.Effect) -> Item:
+    one = effect.outflow_share
+    return (45, one.asset), _whole(one) if one.granted else None
+
+
+def _outflow_pot(effect: journal_pb2.Effect) -> Item:
+    return (46, effect.outflow_pot.asset), _whole(effect.outflow_pot)
+
+
 CUSTODY_ITEMS: dict[str, Callable[[journal_pb2.Effect], Item]] = {
     "outflow_window": _outflow_window,
     "gate": _gate,
     "custody_terms": _custody_terms,
     "placement": _placement,
     "impairment": _impairment,
+    "outflow_share": _outflow_share,
+    "outflow_pot": _outflow_pot,
 }
 
 
 class CustodyBook:
     """Fold of the effects of client money, by overwriting."""
 
-    __slots__ = ("gate", "impairments", "outflows", "places", "terms")
+    __slots__ = ("gate", "impairments", "outflows", "places", "pots", "shares", "terms")
 
     def __init__(self) -> None:
         self.gate = custody_pb2.Gate()
@@ -60,6 +78,8 @@ class CustodyBook:
         self.terms: dict[int, dict[int, custody_pb2.CustodyTerms]] = {}  # account -> asset
         self.places: dict[int, dict[tuple[int, int], custody_pb2.Placement]] = {}  # account -> asset, venue
         self.impairments: dict[int, custody_pb2.Impairment] = {}  # by venue
+        self.shares: dict[int, custody_pb2.OutflowShare] = {}  # by asset
+        self.pots: dict[int, custody_pb2.OutflowPot] = {}  # by asset, where its bank is
 
     def apply(self, which: str, effect: journal_pb2.Effect) -> None:
         """Folds one effect; what is none of client money is passed over."""
@@ -81,6 +101,14 @@ class CustodyBook:
                 impairment = custody_pb2.Impairment()
                 impairment.CopyFrom(effect.impairment)
                 self.impairments[impairment.venue] = impairment
+            case "outflow_share":
+                self.shares.pop(effect.outflow_share.asset, None)
+                if effect.outflow_share.granted:
+                    share = self.shares[effect.outflow_share.asset] = custody_pb2.OutflowShare()
+                    share.CopyFrom(effect.outflow_share)
+            case "outflow_pot":
+                pot = self.pots[effect.outflow_pot.asset] = custody_pb2.OutflowPot()
+                pot.CopyFrom(effect.outflow_pot)
 
     def placed(self, account: int, asset: int) -> list[custody_pb2.Placement]:
         """Where an account's units of an asset sit beside the vault, by venue."""

@@ -13,7 +13,7 @@ from libs.common.instruments import InstrumentKind as InstrumentKind
 from libs.common.instruments import Leg as Leg
 from libs.common.instruments import OptionType as OptionType
 from libs.common.option_parameters import NO_OPTION_RISK, OptionRisk, SurfaceRule
-from libs.common.units import SECOND_NS, Ppm, Rate12, Units, UnixNs
+from libs.common.units import PPM, SECOND_NS, Ppm, Rate12, Units, UnixNs, mul_div_down
 
 _STILL = Ppm(0)
 
@@ -233,7 +233,7 @@ class OutflowRule:
     """How much of an asset may leave: the larger of a share of what the house holds and a floor, an hour and a day.
 
     Args:
-        hour_floor, day_floor: units over all partitions; each partition has its even share of them.
+        hour_floor, day_floor: units over all partitions.
     """
 
     asset: AssetId
@@ -241,6 +241,19 @@ class OutflowRule:
     hour_floor: Units
     day_share: Ppm
     day_floor: Units
+
+    def limits(self, held: int) -> tuple[int, int]:
+        """Units that may leave a house which holds this much, in an hour and in a day."""
+        return (
+            max(mul_div_down(max(0, held), self.hour_share, PPM), self.hour_floor),
+            max(mul_div_down(max(0, held), self.day_share, PPM), self.day_floor),
+        )
+
+    def base(self, *, partitions: int) -> tuple[int, int]:
+        """Units of the limits that each partition may let out without asking: an even part of half of the floor."""
+        if partitions == 1:
+            return (0, 0)
+        return (mul_div_down(self.hour_floor, 1, 2 * partitions), mul_div_down(self.day_floor, 1, 2 * partitions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ _LEDGER = Dashboard(
               (('sum(ballast_book_accounts_count{job="collateral_management"})', "accounts"),
                ('sum(ballast_book_orders_count{job="collateral_management"})', "live orders"),
                ('sum(ballast_book_reservations_count{job="collateral_management"})', "pending reservations"))),
-        Panel("Outflow", "Of what may leave a partition in the hour and the day", "percentunit",
+        Panel("Outflow", "Granted of what may leave beyond bases in the hour and the day", "percentunit",
               (("max by (asset, window) (ballast_ledger_outflow_used_ratio)", "{{asset}} {{window}}"),)),
         Panel("Gates closed", "1: nothing leaves the partition", "short",
               (("ballast_ledger_gate_closed_state", "{{partition}}"),)),

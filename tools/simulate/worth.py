@@ -155,10 +155,10 @@ class Worth:
                     moves[one.account][one.asset] += one.units * ONE
             case "verdict":
                 reservation = self._reservations.get(command.verdict.reservation)
-                held_back = any(
-                    effect.reservation.state == ledger_pb2.RESERVATION_STATE_VOIDED for effect in outcome.effects
+                leaves = any(
+                    effect.reservation.state == ledger_pb2.RESERVATION_STATE_SETTLED for effect in outcome.effects
                 )
-                if reservation is not None and command.verdict.settle and not held_back:
+                if reservation is not None and command.verdict.settle and leaves:
                     moves[reservation.account][reservation.asset] -= reservation.units * ONE
                     to = self._accounts.get(reservation.to_account)
                     if to is not None and not to.moved_out:

@@ -111,7 +111,7 @@ class MoneyMeters:
             for window, share in outflow_used(book, self._parameters, asset.id)
         ]
         yield gauges(
-            "ballast_ledger_outflow_used_ratio", "Left in the hour or the day, of what may leave the partition",
+            "ballast_ledger_outflow_used_ratio", "Granted in the hour or the day, of what may leave beyond bases",
             ("partition", "asset", "window"), used,
         )  # fmt: skip
         impaired = [

@@ -14,6 +14,7 @@ from services.collateral_management.domain import (
     money,
     movements,
     moving,
+    outflows,
     quotas,
     waterfall,
 )
@@ -85,4 +86,7 @@ ARRIVALS: Mapping[int, Callable[[Draft, Arrived], None]] = {
     words.MOVEMENT_KIND_DELEVERAGING_OFFER: deleveragings.take_offer,
     words.MOVEMENT_KIND_DELEVERAGING_TAKE: deleveragings.take_lots,
     words.MOVEMENT_KIND_DELEVERAGING_DONE: deleveragings.take_done,
+    words.MOVEMENT_KIND_OUTFLOW_ASK: outflows.answer,
+    words.MOVEMENT_KIND_OUTFLOW_GRANT: outflows.take_grant,
+    words.MOVEMENT_KIND_OUTFLOW_RETURN: outflows.take_back,
 }

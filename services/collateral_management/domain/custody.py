@@ -9,7 +9,9 @@ from ballast.events.v1 import custody_pb2, journal_pb2
 
 Place = tuple[int, int]  # asset, venue
 
-EFFECTS = frozenset(("outflow_window", "gate", "custody_terms", "placement", "impairment"))
+EFFECTS = frozenset(
+    ("outflow_window", "gate", "custody_terms", "placement", "impairment", "outflow_share", "outflow_pot")
+)
 _Kept = TypeVar(
     "_Kept",
     custody_pb2.OutflowWindow,
@@ -17,6 +19,9 @@ _Kept = TypeVar(
     custody_pb2.CustodyTerms,
     custody_pb2.Placement,
     custody_pb2.Impairment,
+    custody_pb2.OutflowShare,
+    custody_pb2.OutflowPot,
+    custody_pb2.OutflowPart,
 )
 
 
@@ -46,6 +51,8 @@ class Custody:
     places: dict[int, dict[Place, custody_pb2.Placement]] = field(default_factory=dict)  # account
     impairments: dict[int, custody_pb2.Impairment] = field(default_factory=dict)  # venue
     recalls: dict[int, set[int]] = field(default_factory=dict)
+    shares: dict[int, custody_pb2.OutflowShare] = field(default_factory=dict)  # asset
+    pots: dict[int, custody_pb2.OutflowPot] = field(default_factory=dict)  # asset whose bank is here
 
     def apply(self, effect: journal_pb2.Effect) -> None:
         """Folds one effect of client money."""
@@ -60,6 +67,12 @@ class Custody:
                 self._apply_placement(copied(effect.placement))
             case "impairment":
                 self.impairments[effect.impairment.venue] = copied(effect.impairment)
+            case "outflow_share":
+                self.shares.pop(effect.outflow_share.asset, None)
+                if effect.outflow_share.granted:
+                    self.shares[effect.outflow_share.asset] = copied(effect.outflow_share)
+            case "outflow_pot":
+                self.pots[effect.outflow_pot.asset] = copied(effect.outflow_pot)
 
     def _apply_terms(self, one: custody_pb2.CustodyTerms) -> None:
         self.terms.setdefault(one.account, {})[one.asset] = one
@@ -79,7 +92,7 @@ class Custody:
 class DraftedCustody:
     """Client money as a command has left it: reads through to the state, collects effects."""
 
-    __slots__ = ("_effects", "_gate", "_impairments", "_outflows", "_places", "_state", "_terms")
+    __slots__ = ("_effects", "_gate", "_impairments", "_outflows", "_places", "_pots", "_shares", "_state", "_terms")
 
     def __init__(self, state: Custody, effects: list[journal_pb2.Effect]) -> None:
         self._state = state
@@ -89,6 +102,8 @@ class DraftedCustody:
         self._terms: dict[tuple[int, int], custody_pb2.CustodyTerms] = {}
         self._places: dict[int, dict[Place, custody_pb2.Placement]] = {}
         self._impairments: dict[int, custody_pb2.Impairment] = {}
+        self._shares: dict[int, custody_pb2.OutflowShare] = {}
+        self._pots: dict[int, custody_pb2.OutflowPot] = {}
 
     @property
     def gate(self) -> custody_pb2.Gate:
@@ -99,6 +114,16 @@ class DraftedCustody:
         """What has left in an asset."""
         known = self._outflows.get(asset) or self._state.outflows.get(asset)
         return known or custody_pb2.OutflowWindow(asset=asset)
+
+    def share(self, asset: int) -> custody_pb2.OutflowShare:
+        """What may leave here by grants."""
+        known = self._shares.get(asset) or self._state.shares.get(asset)
+        return known or custody_pb2.OutflowShare(asset=asset)
+
+    def pot(self, asset: int) -> custody_pb2.OutflowPot:
+        """What the bank of an asset's outflow limit has granted."""
+        known = self._pots.get(asset) or self._state.pots.get(asset)
+        return known or custody_pb2.OutflowPot(asset=asset)
 
     def terms(self, account: int, asset: int) -> custody_pb2.CustodyTerms | None:
         """The terms of an account's units of an asset, None where none were ever set."""
@@ -163,6 +188,16 @@ class DraftedCustody:
         """Replaces what has left in an asset."""
         self._outflows[one.asset] = one
         self._effects.append(journal_pb2.Effect(outflow_window=one))
+
+    def put_share(self, one: custody_pb2.OutflowShare) -> None:
+        """Replaces what may leave by grants."""
+        self._shares[one.asset] = one
+        self._effects.append(journal_pb2.Effect(outflow_share=one))
+
+    def put_pot(self, one: custody_pb2.OutflowPot) -> None:
+        """Replaces what a bank has granted."""
+        self._pots[one.asset] = one
+        self._effects.append(journal_pb2.Effect(outflow_pot=one))
 
     def put_terms(self, one: custody_pb2.CustodyTerms) -> None:
         """Replaces terms."""

@@ -1,21 +1,15 @@
-"""What keeps assets in when something is wrong: the gate, and the outflow limits of the hour and the day."""
+"""What keeps assets in when something is wrong: the gate; how much may leave, `outflows` says."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
 
 from ballast.events.v1 import commands_pb2, custody_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import custody_pb2 as custody_words
 from ballast.types.v1 import ledger_pb2 as words
-from libs.common.ids import SystemAccount
-from libs.common.units import PPM, SECOND_NS, mul_div_down
-from services.collateral_management.domain import money, movements
+from libs.common.units import SECOND_NS, mul_div_down
+from services.collateral_management.domain import movements, outflows
 from services.collateral_management.domain.custody import copied
 from services.collateral_management.domain.draft import Draft, Refused
-from services.collateral_management.domain.state import CASH, RESERVED
 
-HOUR_PART_NS, HOUR_PARTS = 300 * SECOND_NS, 12
-DAY_PART_NS, DAY_PARTS = 3600 * SECOND_NS, 24
 CLOSED_FOR_MAX_NS = 30 * 86_400 * SECOND_NS
 REASON_MAX = 256
 
@@ -101,7 +95,8 @@ def note_outage(draft: Draft) -> None:
         close_gate(draft, custody_words.GATE_CAUSE_OUTAGE, "marks were silent, or commands waited, too long")
 
 
-def _is_closed(draft: Draft) -> Refused | None:
+def shut(draft: Draft) -> Refused | None:
+    """Why nothing leaves now."""
     gate, now_ns = draft.custody.gate, draft.context.now_ns
     if gate.closed or now_ns < gate.until_ns:
         until = "an operator opens it" if gate.closed else f"run time {gate.until_ns}"
@@ -112,82 +107,8 @@ def _is_closed(draft: Draft) -> Refused | None:
 
 
 def held_back(draft: Draft, *, asset: int, units: int) -> Refused | None:
-    """Why these units may not leave the house now."""
-    return _is_closed(draft) or _beyond_limit(draft, asset, units)
-
-
-def _beyond_limit(draft: Draft, asset: int, units: int) -> Refused | None:
-    limits = outflow_limits(draft, asset)
-    if limits is None:
-        return None
-    window = draft.custody.outflow(asset)
-    hour, day = left_in(window, draft.context.now_ns)
-    for name, left, limit in (("hour", hour, limits[0]), ("day", day, limits[1])):
-        if left + units > limit:
-            return Refused(
-                words.REFUSAL_OUTFLOW_LIMIT,
-                f"{left} units of {asset} left in the {name}, {units} more are beyond its limit of {limit}",
-            )
-    return None
-
-
-def outflow_limits(draft: Draft, asset: int) -> tuple[int, int] | None:
-    """Units that may leave this partition in an hour and in a day; None without a limit.
-
-    A partition's share of the floor is even; its share of the pool is what it holds itself.
-    """
-    parameters = draft.context.parameters
-    rule = parameters.guards.outflow(asset)
-    if rule is None:
-        return None
-    held = max(0, held_units(draft, asset))
-    return (
-        max(mul_div_down(held, rule.hour_share, PPM), mul_div_down(rule.hour_floor, 1, parameters.partitions)),
-        max(mul_div_down(held, rule.day_share, PPM), mul_div_down(rule.day_floor, 1, parameters.partitions)),
-    )
-
-
-def held_units(draft: Draft, asset: int) -> int:
-    """What the house holds of an asset in this partition, in the vault and at venues."""
-    vault = money.house(draft, SystemAccount.CUSTODY)
-    outside = draft.balance(vault, asset, CASH) + draft.balance(vault, asset, RESERVED)
-    for venue in draft.context.parameters.venues:
-        outside += draft.balance(money.house(draft, SystemAccount.VENUE, venue.id), asset, CASH)
-    return -outside
-
-
-def left_in(window: custody_pb2.OutflowWindow, now_ns: int) -> tuple[int, int]:
-    """Units that left in the last hour and the last day, counting whole parts: never less than what truly left."""
-    return (
-        sum(part.units for part in _recent(window.hour, now_ns, HOUR_PART_NS, HOUR_PARTS)),
-        sum(part.units for part in _recent(window.day, now_ns, DAY_PART_NS, DAY_PARTS)),
-    )
-
-
-def _recent(
-    parts: Iterable[custody_pb2.OutflowPart], now_ns: int, part_ns: int, count: int
-) -> Sequence[custody_pb2.OutflowPart]:
-    least = mul_div_down(now_ns, 1, part_ns) - count
-    return [part for part in parts if part.number >= least]
-
-
-def count_outflow(draft: Draft, *, asset: int, units: int) -> None:
-    """Counts units that leave."""
-    if draft.context.parameters.guards.outflow(asset) is None:
-        return
-    now_ns, before = draft.context.now_ns, draft.custody.outflow(asset)
-    counted = custody_pb2.OutflowWindow(asset=asset, tripped_at_ns=before.tripped_at_ns)
-    for parts, known, part_ns, count in (
-        (counted.hour, before.hour, HOUR_PART_NS, HOUR_PARTS),
-        (counted.day, before.day, DAY_PART_NS, DAY_PARTS),
-    ):
-        parts.extend(_recent(known, now_ns, part_ns, count))
-        number = mul_div_down(now_ns, 1, part_ns)
-        if parts and parts[-1].number == number:
-            parts[-1].units += units
-        else:
-            parts.add(number=number, units=units)
-    draft.custody.put_outflow(counted)
+    """Why these units may not leave the house now, as far as it is known here."""
+    return shut(draft) or outflows.beyond(draft, asset=asset, units=units)
 
 
 def note_held_back(draft: Draft, one: journal_pb2.Reservation, refused: Refused) -> None:

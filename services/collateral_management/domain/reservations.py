@@ -5,7 +5,7 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, entity_of, partition_of, system_kind
-from services.collateral_management.domain import guards, money, movements
+from services.collateral_management.domain import guards, money, movements, outflows
 from services.collateral_management.domain.accounts import known_asset, owned, positive, spendable
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import changed_order
@@ -97,6 +97,7 @@ def end_reservation(draft: Draft, one: journal_pb2.Reservation, *, reason: words
     draft.post(one.account, one.asset, RESERVED, -one.units)
     draft.post(custody, one.asset, RESERVED, one.units)
     if reason is not None:  # back to where it came from
+        outflows.release(draft, one)
         draft.move(debit=custody, credit=one.account, asset=one.asset, kind=CASH, units=one.units)
     elif one.to_account and is_inside(draft, one):
         movements.credit_cash(draft, one.to_account, source=custody, asset=one.asset, units=one.units)
@@ -159,12 +160,17 @@ def verdict(draft: Draft, body: commands_pb2.Verdict, _: commands_pb2.Principal)
         if refused:
             return refused
     held = _held_back(draft, reservation) if body.settle else None
+    if held is None and body.settle and not reservation.to_account:
+        leaves = outflows.claim(draft, reservation)
+        if leaves is False:  # its share of the house's limit is asked for; risk judges again when it is there
+            return reservation.reservation
+        held = None if leaves is True else leaves
+        if held is not None and held.reason == words.REFUSAL_OUTFLOW_ASKED:
+            return held
     if held is not None:  # not refused: risk would ask again at every mark, for as long as the gate is closed
         end_reservation(draft, reservation, reason=held.reason)
         guards.note_held_back(draft, reservation, held)
         return reservation.reservation
-    if body.settle and not reservation.to_account:
-        guards.count_outflow(draft, asset=reservation.asset, units=reservation.units)
     end_reservation(draft, reservation, reason=None if body.settle else body.reason)
     return reservation.reservation
 
@@ -173,7 +179,7 @@ def _held_back(draft: Draft, one: journal_pb2.Reservation) -> Refused | None:
     """Why a withdrawal or transfer that risk has let go may not leave now."""
     refused = impaired(draft, one.account, asset=one.asset, units=0)
     if refused is None and not one.to_account:
-        refused = guards.held_back(draft, asset=one.asset, units=one.units)
+        refused = guards.shut(draft)
     return refused
 
 

@@ -44,6 +44,7 @@ SERVICES = {
     "arrive": "collateral_management",
     "confirm_movements": "collateral_management",
     "move_quota": "interest_accrual",
+    "set_outflow_limit": "interest_accrual",
 }
 
 
@@ -136,7 +137,7 @@ class Story:
         assert (book.movements, book.transit) == (self.state.movements, self.state.transit)
         assert (book.moves, book.quota_moves) == (self.state.moves, self.state.quota_moves)
         assert (book.asks, book.pool_holds) == (self.state.asks, self.state.pool_holds)
-        for part in ("gate", "outflows", "terms", "places", "impairments"):
+        for part in ("gate", "outflows", "terms", "places", "impairments", "shares", "pots"):
             assert getattr(book.custody, part) == getattr(self.state.custody, part)
         assert book.lifecycle == self.state.lifecycle
         assert {key: one.tick for key, one in book.settlements.items()} == self.state.settlement_tick

@@ -24,12 +24,12 @@ from services.collateral_management.tests.town import Town
 HOUR, DAY = 3_600, 86_400
 
 
-def guarded(*, hour_floor: int = 400, day_floor: int = 1_000, hour_share: int = 0, day_share: int = 0) -> Story:
-    """A ledger of one of four partitions with limits on dollars, floors in whole dollars over all partitions."""
+def guarded(*, hour_floor: int = 100, day_floor: int = 250, hour_share: int = 0, day_share: int = 0) -> Story:
+    """A house of one partition with limits on dollars, floors in whole dollars."""
     limits = OutflowRule(
         PARAMETERS.assets[0].id, Ppm(hour_share), Units(hour_floor * DOLLAR), Ppm(day_share), Units(day_floor * DOLLAR)
     )
-    story = Story(replace(PARAMETERS, guards=replace(PARAMETERS.guards, outflows=(limits,))))
+    story = Story(replace(PARAMETERS, partitions=1, guards=replace(PARAMETERS.guards, outflows=(limits,))))
     story.now_ns = 1_600_000_000 * SECOND_NS - 1_600_000_000 * SECOND_NS % (DAY * SECOND_NS)
     return story
 
@@ -56,7 +56,7 @@ def pay_out(story: Story, account: int, dollars: int) -> words.Refusal:
 
 @pytest.mark.parametrize(
     ("steps", "expected"),
-    [  # (seconds that pass, dollars) of each withdrawal; floors 100 an hour and 250 a day in a partition
+    [  # (seconds that pass, dollars) of each withdrawal; floors 100 an hour and 250 a day
         ([(0, 100)],                                             words.REFUSAL_UNSPECIFIED),
         ([(0, 101)],                                             words.REFUSAL_OUTFLOW_LIMIT),
         ([(0, 60), (0, 40)],                                     words.REFUSAL_UNSPECIFIED),
@@ -86,7 +86,7 @@ def test_the_hour_and_the_day_let_out_their_limit_and_not_a_unit_more(
 def test_the_limit_is_the_larger_of_floor_and_share_of_what_the_house_holds() -> None:
     story = guarded(hour_share=10_000, day_share=100_000)
     small = story.account(usd=9_999)
-    assert pay_out(story, small, 100) == words.REFUSAL_UNSPECIFIED  # the floor: a quarter of 400
+    assert pay_out(story, small, 100) == words.REFUSAL_UNSPECIFIED  # the floor
     story.pass_time(2 * HOUR)
     story.account("bob", usd=10_101)  # 20,000 are held: one in a hundred is 200
     assert pay_out(story, small, 201) == words.REFUSAL_OUTFLOW_LIMIT
@@ -95,7 +95,7 @@ def test_the_limit_is_the_larger_of_floor_and_share_of_what_the_house_holds() ->
 
 
 def test_what_was_bought_at_a_venue_counts_as_held() -> None:
-    story = guarded(hour_floor=4, hour_share=1_000_000, day_share=1_000_000)
+    story = guarded(hour_floor=1, hour_share=1_000_000, day_share=1_000_000)
     account = story.account(usd=1_000, btc=1)
     story.trade(account, BUY, 10, 10_000, instrument=BTC_SPOT)
     cash = story.balance(account, USD)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
-from ballast.events.v1 import commands_pb2, interest_pb2, movement_pb2
-from libs.common.parameters import Instrument, Pool
+from ballast.events.v1 import commands_pb2, custody_pb2, interest_pb2, movement_pb2
+from libs.common.parameters import Instrument, OutflowRule, Pool
+from libs.common.units import SECOND_NS, mul_div_down
 from libs.common.validity import Action, permits
 from services.interest_accrual.app.endings import Endings
 from services.interest_accrual.app.ports import CommandPort, RatesPort
@@ -22,6 +23,7 @@ from services.interest_accrual.domain.accrual import PoolTick, decide
 
 BATCH_TICKS_MAX = 256
 RESEND_SECONDS = 5.0
+OUTFLOW_PART_NS = 300 * SECOND_NS  # an outflow limit follows what the house holds once in this time
 
 _Subject = tuple[str, int, int]  # command, asset or instrument, partition
 _Outbox = dict[int, list[commands_pb2.Command]]  # by partition
@@ -58,6 +60,8 @@ class Accrual:
             self._relay_index(pool, outbox, now_s)
             decisions += self._propose_index(pool, outbox, now_s)
             self._move_quotas(pool, outbox, now_s)
+        for rule in parameters.guards.outflows:
+            self._limit_outflow(rule, outbox, now_s)
         for instrument in parameters.instruments:
             if instrument.is_perpetual:
                 self._relay_funding(instrument, outbox, now_s)
@@ -137,6 +141,17 @@ class Accrual:
             for number in self._missing(subject, have=have, want=have + 1, now_s=now_s):
                 one = movement_pb2.MoveQuota(asset=pool.asset, number=number, to_partition=move.to, units=move.units)
                 outbox[move.origin].append(commands_pb2.Command(move_quota=one))
+
+    def _limit_outflow(self, rule: OutflowRule, outbox: _Outbox, now_s: float) -> None:
+        bank, held = self._view.home(rule.asset), self._view.held(rule.asset)
+        number, known = self._view.partitions[bank].outflow_pots.get(rule.asset, (0, 0))
+        part = mul_div_down(self._view.run_time_ns, 1, OUTFLOW_PART_NS)
+        subject = ("set_outflow_limit", rule.asset, bank)
+        is_due = part > number and rule.limits(held) != rule.limits(known)
+        if self._view.parameters.partitions > 1 and is_due and not self._on_its_way(subject, have=number, now_s=now_s):
+            self._asked[subject] = _Asked(part, now_s)
+            one = custody_pb2.SetOutflowLimit(asset=rule.asset, number=part, held_units=held)
+            outbox[bank].append(commands_pb2.Command(set_outflow_limit=one))
 
     def _propose_funding(self, instrument: Instrument, outbox: _Outbox, now_s: float) -> None:
         rules = self._view.parameters.schedule

@@ -14,7 +14,11 @@ from services.interest_accrual.domain.accrual import PoolState
 from services.interest_accrual.domain.funding import FundingState
 from services.interest_accrual.domain.quotas import Shard
 
-_OURS = frozenset(("set_index", "set_funding", "settle_variation", "move_quota", "close_instrument"))
+_OURS = frozenset(
+    ("set_index", "set_funding", "settle_variation", "move_quota", "close_instrument", "set_outflow_limit")
+)
+_OUTSIDE = frozenset((SystemAccount.CUSTODY, SystemAccount.VENUE))
+_HELD = frozenset((ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_RESERVED))
 _EXPECTED = frozenset(
     (
         ledger_pb2.REFUSAL_TICK_OUT_OF_ORDER,
@@ -47,6 +51,8 @@ class PartitionView:
         self.treasury: dict[tuple[int, int], int] = {}  # (asset, LineKind) of the house's lender -> balance
         self.quota_moves: dict[int, int] = {}  # asset -> number of the last move out of the shard
         self.on_their_way: dict[tuple[int, int], tuple[int, int]] = {}  # (to, sequence) -> asset, units of quotas sent
+        self.held: dict[int, int] = {}  # asset -> units in the vault and at venues
+        self.outflow_pots: dict[int, tuple[int, int]] = {}  # asset -> part and holding its limit was last reckoned with
         self.asked_until_ns = UnixNs(0)  # somebody was refused for want of idle units
 
     def pool_tick(self, asset: int) -> int:
@@ -122,6 +128,10 @@ class View:
                     into.shard[one.asset, one.kind] = one.balance
                 elif system_kind(one.account) is SystemAccount.TREASURY:
                     into.treasury[one.asset, one.kind] = one.balance
+                elif one.kind in _HELD and system_kind(one.account) in _OUTSIDE:
+                    into.held[one.asset] = into.held.get(one.asset, 0) - one.delta
+            case "outflow_pot":
+                into.outflow_pots[effect.outflow_pot.asset] = (effect.outflow_pot.number, effect.outflow_pot.held_units)
             case "movement" | "quota_moved":
                 _apply_quota(into, effect)
             case "pool_index":
@@ -213,6 +223,10 @@ class View:
             supply_index=Index15(index.supply_index) if index else INDEX_ONE,
             overdraft_index=Index15(index.overdraft_index) if index else INDEX_ONE,
         )
+
+    def held(self, asset: AssetId) -> Units:
+        """What the house holds of an asset over all partitions."""
+        return Units(max(0, sum(one.held.get(asset, 0) for one in self.partitions)))
 
     def funding_state(self, instrument: int) -> FundingState:
         """Funding as the instrument's home partition has it."""

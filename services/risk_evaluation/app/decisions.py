@@ -26,6 +26,7 @@ _NOT_AGAIN_AT_THIS_MARK = frozenset(
         ledger_pb2.REFUSAL_CITES_OTHER_PARAMETERS,
         ledger_pb2.REFUSAL_MARKS_SILENT,
         ledger_pb2.REFUSAL_EPISODE_OPEN,
+        ledger_pb2.REFUSAL_OUTFLOW_ASKED,
         ledger_pb2.REFUSAL_INTERNAL,
     )
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tools.reconcile.checks.check import Check
-from tools.reconcile.checks.client_money import AssetsSitWhereTheyAreSaid, LentByConsent, NoMoreLeavesThanMay
+from tools.reconcile.checks.client_money import AssetsSitWhereTheyAreSaid, LentByConsent
 from tools.reconcile.checks.collateral import HealthyKeepsCollateral
 from tools.reconcile.checks.emptied import NoAssetsNoDebt
 from tools.reconcile.checks.in_transit import InTransit
 from tools.reconcile.checks.indices import IndicesNeverFall
 from tools.reconcile.checks.lifecycle import DeleveragedByRule, SettledAsPublished
+from tools.reconcile.checks.outflows import NoMoreLeavesThanMay
 from tools.reconcile.checks.pools import PoolsBalance
 from tools.reconcile.checks.repeatable import SameAgain
 from tools.reconcile.checks.same_book import SameBook

@@ -1,23 +1,21 @@
-"""I20 to I22: assets sit where they are said to, client cash is lent by consent only, and no more leaves than may."""
+"""I20 and I21: assets sit where they are said to, and client cash is lent by consent only."""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 
 from ballast.events.v1 import custody_pb2, journal_pb2
 from ballast.types.v1 import custody_pb2 as words
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from libs.common.ids import SystemAccount, system_account, system_kind
-from libs.common.units import INDEX_ONE, PPM, SECOND_NS, mul_div_down
+from libs.common.units import INDEX_ONE, mul_div_down
 from tools.reconcile.checks.check import Watch, where
 from tools.reconcile.records import JournalFrame
 from tools.reconcile.world import World
 
 _CASH, _RESERVED = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_RESERVED
 _SUPPLY = ledger_pb2.LINE_KIND_SUPPLY_SHARES
-_HOUR_NS, _DAY_NS = 3_600 * SECOND_NS, 86_400 * SECOND_NS
-_OUTSIDE = (SystemAccount.CUSTODY, SystemAccount.VENUE)
 
 
 class AssetsSitWhereTheyAreSaid(Watch):
@@ -111,66 +109,3 @@ class LentByConsent(Watch):
         lent = mul_div_down(terms.lent_shares, index, INDEX_ONE)
         if lent > terms.cap_units:
             self.findings.add(f"{said}: {lent} units are lent, consented are {terms.cap_units}")
-
-
-class NoMoreLeavesThanMay(Watch):
-    """I22: in no hour and no day more leaves than the limit, and nothing while the gate is closed."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self._outside: dict[tuple[int, int, int], int] = {}  # account, asset, kind -> balance as at this outcome
-        self._held: defaultdict[tuple[int, int], int] = defaultdict(int)  # partition, asset
-        self._left: defaultdict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)  # (run time, units)
-        self._gates: dict[int, custody_pb2.Gate] = {}
-
-    def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
-        """Looks at each withdrawal that left, as the house was before it."""
-        for outcome in frame.body.outcomes:
-            for effect in outcome.effects:
-                if effect.HasField("reservation"):
-                    one = effect.reservation
-                    if one.state == ledger_pb2.RESERVATION_STATE_SETTLED and not one.to_account:
-                        self._leaves(frame, one)
-            closes = False
-            for effect in outcome.effects:
-                closes |= effect.HasField("waterfall")
-                if effect.HasField("gate"):
-                    self._gates[frame.partition] = effect.gate
-                elif effect.HasField("episode"):
-                    closes |= effect.episode.opened_sequence == frame.sequence and effect.episode.equity < 0
-                elif effect.HasField("posting") and system_kind(effect.posting.account) in _OUTSIDE:
-                    self._hold(frame, effect.posting)
-            self._closed(frame, outcome, closes)
-
-    def _closed(self, frame: JournalFrame, outcome: journal_pb2.Outcome, closes: bool) -> None:
-        gate = self._gates.get(frame.partition)
-        least_ns = frame.run_time_ns + self.world.parameters.guards.gate_after_negative_ns
-        if closes and (gate is None or gate.until_ns < least_ns):
-            self.findings.add(f"{where(frame)}: {outcome.command}: an account is below zero and the gate stays open")
-
-    def _hold(self, frame: JournalFrame, one: journal_pb2.Posting) -> None:
-        if one.kind in (_CASH, _RESERVED):
-            line = (one.account, one.asset, one.kind)
-            self._held[frame.partition, one.asset] -= one.balance - self._outside.get(line, 0)
-            self._outside[line] = one.balance
-
-    def _leaves(self, frame: JournalFrame, one: journal_pb2.Reservation) -> None:
-        gate, now_ns = self._gates.get(frame.partition), frame.run_time_ns
-        if gate is not None and (gate.closed or now_ns < gate.until_ns):
-            self.findings.add(f"{where(frame)}: {one.units} units of asset {one.asset} leave by a closed gate")
-        parameters = self.world.parameters
-        rule = parameters.guards.outflow(one.asset)
-        if rule is None:
-            return
-        left, held = self._left[frame.partition, one.asset], max(0, self._held[frame.partition, one.asset])
-        left.append((now_ns, one.units))
-        while left[0][0] <= now_ns - _DAY_NS:
-            left.popleft()
-        for name, length_ns, share, floor in (
-            ("hour", _HOUR_NS, rule.hour_share, rule.hour_floor),
-            ("day", _DAY_NS, rule.day_share, rule.day_floor),
-        ):
-            units = sum(each for at_ns, each in left if at_ns > now_ns - length_ns)
-            limit = max(mul_div_down(held, share, PPM), mul_div_down(floor, 1, parameters.partitions))
-            if units > limit:
-                self.findings.add(f"{where(frame)}: {units} units of asset {one.asset} left in a {name}, limit {limit}")

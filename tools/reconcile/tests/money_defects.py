@@ -60,7 +60,7 @@ def more_leaves_than_the_limit_of_an_hour() -> Story:
     story = honest()
     for effect in _paid_out(story).effects:
         if effect.HasField("reservation"):
-            effect.reservation.units = 13 * COIN  # a quarter of 50 coins may leave a partition
+            effect.reservation.units = 51 * COIN  # fifty may leave the house
     return story
 
 

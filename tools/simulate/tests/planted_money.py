@@ -21,9 +21,16 @@ MONEY_BUGS = (
     ),
     (
         "what leaves is not counted",
-        f"{_LEDGER}.guards:count_outflow",
-        "parts.add(number=number, units=units)",
-        "parts.add(number=number, units=0)",
+        f"{_LEDGER}.outflows:_count",
+        "_add(parts, _part(draft, part_ns), units, granted)",
+        "_add(parts, _part(draft, part_ns), 0, 0)",
+        "I22",
+    ),
+    (
+        "a bank forgets what it has granted",
+        f"{_LEDGER}.outflows:_grant",
+        "_add(parts, _part(draft, part_ns), units)",
+        "_add(parts, _part(draft, part_ns), 0)",
         "I22",
     ),
     (
