@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from libs.common.errors import BallastError, ConfigurationError
 from libs.common.parameters import Parameters
 from services.risk_evaluation.app.house import House, gather
+from services.risk_evaluation.domain.arrays import F8
 from services.risk_evaluation.domain.contagion_view import Failure, View, if_fails
 from services.risk_evaluation.domain.model import build_model
 from tools.reconcile.engine import Result
@@ -98,7 +99,23 @@ def lines(parameters: Parameters, house: House, view: View) -> list[str]:
         if was > 0.0 and abs(now / was - 1.0) > 1e-9:
             out.append(f"  {one.symbol:<10} {100.0 * (now / was - 1.0):>8.3f} %")
     out += [f"  not priced, counted as nothing: {', '.join(house.unpriced)}"] if house.unpriced else []
+    out.append("all accounts together hold, net (house_notional_usd of a margin block):")
+    out += [
+        f"  {one.symbol:<10} {held:>20,.2f} USD"
+        for one, held in zip(parameters.assets, concentration(house).tolist(), strict=True)
+        if one.price_instrument is not None
+    ]
     return out
+
+
+def concentration(house: House) -> F8:
+    """(assets,) net notional of all accounts together, USD: coins, lots and what options stand for."""
+    positions, terms, options = house.positions, house.terms, house.options
+    held: F8 = np.sum(positions.cash + positions.supply - positions.debt, axis=0) * terms.unit
+    lots = np.sum(positions.lots, axis=0) * np.abs(terms.lot) * terms.unit[terms.settlement]
+    np.add.at(held, terms.underlying, lots)
+    np.add.at(held, options.underlying, np.sum(options.held, axis=0) * options.delta * terms.unit[options.underlying])
+    return held
 
 
 def measures(view: View) -> list[Measure]:

@@ -126,6 +126,8 @@ BAD: list[tuple[tuple[str | int, ...], Any, str, str]] = [
     (("margin", "assets", 0, "sigma"), "0", "margin.assets.0.sigma", "above 0"),
     (("margin", "assets", 0, "maintenance_z"), "9", "margin.assets.0", "not above its initial range"),
     (("margin", "assets", 0, "daily_volume_usd"), 0, "margin.assets.0.daily_volume_usd", "greater than or equal to 1"),
+    (("margin", "assets", 0, "participation"), "1.1", "margin.assets.0.participation", "from 0 to 1"),
+    (("margin", "assets", 0, "house_notional_usd"), -1, "margin.assets.0.house_notional_usd", "equal to 0"),
     (("margin", "assets", 1, "asset"), "BTC", "", "each margin asset once"),
     (("margin", "assets", 2, "asset"), "USD", "", "a margin block of LTC"),
     (("margin", "stresses", 0, "moves"), {"BTC": "-1.01"}, "margin.stresses.0.moves.BTC", "from -1"),

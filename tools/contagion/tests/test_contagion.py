@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from libs.common.errors import ConfigurationError
-from tools.contagion.__main__ import answer, failure_of, lines, measures
+from tools.contagion.__main__ import answer, concentration, failure_of, lines, measures
 from tools.reconcile.margins import Recomputation
 from tools.reconcile.tests.story import BUY, PARAMETERS, PERP, SPOT, Story
 
@@ -41,6 +41,14 @@ def test_equity_is_what_risk_publishes() -> None:
                 mine = view.equity_before[house.accounts.index(account)]
                 assert mine * 1e6 == pytest.approx(int(found.equity[row]), abs=10.0)
     assert not np.any(view.cannot_pay)
+
+
+def test_what_all_accounts_hold_together_is_their_net_notional() -> None:
+    story = _story()
+    house, _ = answer(story.reconcile(), failure_of(PARAMETERS, asset=_SYMBOL, fall=0.0, venue="", recovery=0.0))
+    held = dict(zip((one.symbol for one in PARAMETERS.assets), concentration(house).tolist(), strict=True))
+    assert held[_SYMBOL] == pytest.approx(3_000 * 0.001 * 15_000)  # two coins by perpetual, one by spot
+    assert any("house_notional_usd" in one for one in _fails(0.1))
 
 
 def test_a_deep_fall_names_who_cannot_pay() -> None:
