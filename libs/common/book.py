@@ -255,11 +255,14 @@ class PartitionBook:
         return touched
 
     def _apply_effects(self, effects: Iterable[journal_pb2.Effect], touched: set[int]) -> None:
+        put, replace = self._lines.set, self._fingerprint.replace
         for effect in effects:
             which = effect.WhichOneof("effect")
             if which == "posting":
-                touched.add(effect.posting.account)
-                fold_posting(self._lines, self._fingerprint, effect.posting)
+                one = effect.posting
+                account, asset, kind, value = one.account, one.asset, one.kind, (one.balance, one.version)
+                touched.add(account)
+                replace((1, account, asset, kind), put(account, asset, kind, value), value)
             elif which == "account":
                 touched.add(effect.account.account)
                 fold_account(self.accounts, self._fingerprint, effect.account)
@@ -311,14 +314,6 @@ class PartitionBook:
             case _:
                 self.custody.apply(which, effect)
                 self.lifecycle.apply(effect)
-
-
-def fold_posting(lines: Lines, fingerprint: ItemSum, one: journal_pb2.Posting) -> tuple[int, int] | None:
-    """Overwrites a line; returns what it was."""
-    account, asset, kind, value = one.account, one.asset, one.kind, (one.balance, one.version)
-    old = lines.set(account, asset, kind, value)
-    fingerprint.replace((1, account, asset, kind), old, value)
-    return old
 
 
 def fold_account(accounts: Attributes, fingerprint: ItemSum, one: journal_pb2.Account) -> journal_pb2.Account | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ballast.events.v1 import journal_pb2, lifecycle_pb2
@@ -87,7 +87,8 @@ class Audit:
         """Takes an accepted frame; `book` has it already. What history paid was told when it was paid."""
         sums: defaultdict[tuple[int, int], int] = defaultdict(int)
         for outcome in body.outcomes:
-            of_pools: list[journal_pb2.Posting | journal_pb2.PoolIndex] = []
+            of_pools: list[journal_pb2.Posting] = []
+            ticks: list[journal_pb2.Posting | journal_pb2.PoolIndex] = []  # postings on pools beside moved indices
             is_moving = deleverages = False
             of_money: list[journal_pb2.Effect] = []
             at_venues: list[journal_pb2.Posting] = []
@@ -96,17 +97,20 @@ class Audit:
                 match which:
                     case "posting":
                         one = effect.posting
-                        sums[one.asset, one.kind] += one.delta
-                        self._emptied.pop(one.account, None)
-                        house = system_kind(one.account)
-                        if house is SystemAccount.POOL:
+                        account, kind = one.account, one.kind
+                        sums[one.asset, kind] += one.delta
+                        if self._emptied:
+                            self._emptied.pop(account, None)
+                        house = system_kind(account)
+                        if house is None:
+                            if kind == _SUPPLY and one.delta > 0:
+                                self._money.lent(sequence, outcome.command, one, outcome.effects)
+                        elif house is SystemAccount.POOL:
                             of_pools.append(one)
                         elif house is SystemAccount.IN_TRANSIT:
                             is_moving = True
-                        elif house is SystemAccount.VENUE and one.kind == _CASH:
+                        elif house is SystemAccount.VENUE and kind == _CASH:
                             at_venues.append(one)
-                        elif house is None and one.kind == _SUPPLY and one.delta > 0:
-                            self._money.lent(sequence, outcome.command, one, outcome.effects)
                     case "order":
                         self._order(sequence, outcome.command, effect.order)
                     case "reservation":
@@ -115,7 +119,8 @@ class Audit:
                     case "episode":
                         self._episode(sequence, effect.episode)
                     case "pool_index":
-                        of_pools.append(effect.pool_index)
+                        ticks += [*of_pools, effect.pool_index]
+                        of_pools.clear()
                     case "waterfall":
                         self._waterfall(sequence, outcome, effect.waterfall, is_history)
                         deleverages |= effect.waterfall.step == ledger_pb2.WATERFALL_STEP_ADL
@@ -131,8 +136,13 @@ class Audit:
                 self._in_transit(sequence, outcome)
             if deleverages:
                 self._deleveraged(sequence, outcome)
-            if of_pools:
+            if ticks:
+                self._ticks(sequence, outcome.command, [*ticks, *of_pools])
+            elif of_pools:
                 self._pools(sequence, outcome.command, of_pools)
+        self._end_frame(sequence, sums, book)
+
+    def _end_frame(self, sequence: int, sums: Mapping[tuple[int, int], int], book: PartitionBook) -> None:
         for account, episode in self._emptied.items():
             if left := book.lines_of(account):
                 self._say("I6", sequence, f"episode {episode} closed as emptied with {len(left)} lines")
@@ -158,7 +168,28 @@ class Audit:
             if total and other != origin:
                 self._say("I15", sequence, f"{outcome.command} leaves {total} of {asset}/{kind} on the way to {other}")
 
-    def _pools(self, sequence: int, command: str, moved: Sequence[journal_pb2.Posting | journal_pb2.PoolIndex]) -> None:
+    def _pools(self, sequence: int, command: str, moved: Sequence[journal_pb2.Posting]) -> None:
+        gained: dict[int, int] = {}  # 10^-15 units by asset
+        for one in moved:
+            asset, kind = one.asset, one.kind
+            if kind in _OF_POOLS and system_index(one.account) == asset:
+                shard = self._shards[asset]
+                change = one.balance - shard.lines[kind]
+                shard.lines[kind] = one.balance
+                if kind == _DEBT:
+                    change *= -shard.index.borrow_index
+                else:
+                    change *= shard.index.supply_index if kind == _SUPPLY else INDEX_ONE
+                gained[asset] = gained.get(asset, 0) + change
+        for asset, change in gained.items():
+            self._judge(sequence, command, asset, change)
+
+    def _judge(self, sequence: int, command: str, asset: int, gained: int) -> None:
+        idle = self._shards[asset].lines[_CASH]
+        if gained < 0 or idle < 0:
+            self._say("I2", sequence, f"{command} takes {-gained} from pool {asset}, {idle} are idle")
+
+    def _ticks(self, sequence: int, command: str, moved: Sequence[journal_pb2.Posting | journal_pb2.PoolIndex]) -> None:
         before: dict[int, tuple[int, int]] = {}  # by asset: left over with the tick's interest, loss
         for one in moved:
             asset = one.asset
@@ -175,9 +206,7 @@ class Audit:
             gained = shard.left_over_15 - least_15
             if command == "set_index":  # a loss leaves its line as the supply index takes it
                 gained += (loss - shard.lines[_LOSS]) * INDEX_ONE
-            if gained < 0 or shard.lines[_CASH] < 0:
-                idle = shard.lines[_CASH]
-                self._say("I2", sequence, f"{command} takes {-gained} from pool {asset}, {idle} are idle")
+            self._judge(sequence, command, asset, gained)
 
     def _tick(self, sequence: int, shard: _Shard, moved: journal_pb2.PoolIndex, loss: int) -> int:
         """What borrowers paid beyond what lenders got."""

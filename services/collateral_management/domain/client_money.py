@@ -9,9 +9,13 @@ from services.collateral_management.domain.draft import Draft
 
 def keep(draft: Draft) -> None:
     """Serves recalls from pools that were moved, and keeps places and lent shares within what accounts have."""
-    guards.note_outage(draft)
-    for asset in draft.pools_moved:
-        consent.serve_recalls(draft, asset)
+    if draft.context.outage_at_ns:
+        guards.note_outage(draft)
+    if draft.has_moved:
+        for asset in draft.pools_moved:
+            consent.serve_recalls(draft, asset)
+    if draft.custody.is_empty:
+        return
     placed = draft.custody.placed
     for account in dict.fromkeys((*draft.clients_moved, *placed)) if placed else draft.clients_moved:
         if system_kind(account) is None:

@@ -94,9 +94,9 @@ class DraftedCustody:
 
     __slots__ = ("_effects", "_gate", "_impairments", "_outflows", "_places", "_pots", "_shares", "_state", "_terms")
 
-    def __init__(self, state: Custody, effects: list[journal_pb2.Effect]) -> None:
+    def __init__(self, state: Custody, outcome: journal_pb2.Outcome) -> None:
         self._state = state
-        self._effects = effects
+        self._effects = outcome.effects
         self._gate: custody_pb2.Gate | None = None
         self._outflows: dict[int, custody_pb2.OutflowWindow] = {}
         self._terms: dict[tuple[int, int], custody_pb2.CustodyTerms] = {}
@@ -157,6 +157,11 @@ class DraftedCustody:
     def placed(self) -> list[int]:
         """Accounts whose places this command has moved, in order."""
         return list(self._places)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no account has terms of its own or anything at a venue."""
+        return not (self._state.places or self._state.terms or self._places or self._terms)
 
     def has_terms(self, account: int) -> bool:
         """Whether an account has terms of its own."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import invariant
 from libs.common.ids import SystemAccount, serial_id, system_account, system_index, system_kind
 from libs.common.parameters import Parameters
-from libs.common.units import INDEX_ONE, INT63
+from libs.common.units import INDEX_ONE, INT63, mul_div_down
 from services.collateral_management.domain.custody import DraftedCustody
 from services.collateral_management.domain.state import CASH, DEBT, LOSS, LOTS, QUOTA, SERIAL_MASK, SUPPLY, Line, State
 
-POSTING_BYTES_MAX = 64
 _ENTITY = 0xFFFFFFFF << 16  # bits of an account id that are none of a house account's
 _NOTHING = (0, 0)
+_NONE: dict[int, Any] = {}  # stays empty
+_LEAST = -INT63
+_POOL = SystemAccount.POOL
 _POOL_UNITS = frozenset((CASH, LOSS, QUOTA))  # what other shards hold of it counts as if it were here
 
 
@@ -30,6 +33,7 @@ class Context:
         control_sequence: of the control log in force.
         marks_alive: a mark heartbeat was read within the last second of wall time.
         outage_at_ns: run time at which the owner last noticed an outage, 0 if never.
+        window: number of the part of run time in which the commands of a client are counted together.
     """
 
     parameters: Parameters
@@ -38,6 +42,11 @@ class Context:
     control_sequence: int
     marks_alive: bool
     outage_at_ns: int = 0
+    window: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        window = mul_div_down(self.now_ns, 1, self.parameters.ledger.command_window_ns)
+        object.__setattr__(self, "window", window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +58,35 @@ class Refused:
 
 
 class Draft:
-    """Reads through to the state, collects effects. Nothing touches the state before `commit`."""
+    """Reads through to the state, collects effects. Nothing touches the state before `commit`.
 
-    def __init__(self, state: State, context: Context) -> None:
+    Args:
+        outcome: where the effects are made; whoever gives it takes them out again when the command is refused.
+    """
+
+    # What most commands do not change; the first change makes a table of the command's own.
+    _orders: dict[int, journal_pb2.Order] = _NONE
+    _accounts: dict[int, journal_pb2.Account] = _NONE
+    _episodes: dict[int, journal_pb2.Episode] = _NONE
+    _marks: dict[int, movement_pb2.TransitMark] = _NONE
+    _moves: dict[int, movement_pb2.EntityMove] = _NONE
+    _asks: dict[int, movement_pb2.CapitalAsk] = _NONE
+
+    def __init__(self, state: State, context: Context, outcome: journal_pb2.Outcome | None = None) -> None:
         self.state = state
         self.context = context
         self._held = state.held
-        self.effects: list[journal_pb2.Effect] = []
-        self.custody = DraftedCustody(state.custody, self.effects)
+        outcome = outcome or journal_pb2.Outcome()
+        self.effects = outcome.effects
+        self._add = self.effects.add
+        self.custody = DraftedCustody(state.custody, outcome)
         self._postings = 0  # of the effects
         self._lines: dict[Line, tuple[int, int]] = {}
         self._sums: dict[tuple[int, int], int] = {}  # (asset, kind) -> sum of what was posted one by one
-        self._of_account: dict[int, set[tuple[int, int]]] = {}  # (asset, kind) that this command has moved
-        self._orders: dict[int, journal_pb2.Order] = {}
-        self._accounts: dict[int, journal_pb2.Account] = {}
-        self._episodes: dict[int, journal_pb2.Episode] = {}
+        self._of_account: dict[int, list[tuple[int, int]]] = {}  # (asset, kind) that this command has moved
         self._pools: dict[int, dict[int, int]] = {}  # asset -> change of its pool's lines, by kind
         self.clients_moved: list[int] = []  # accounts of clients with a line that this command has moved, in order
         self._serials = 0
-        self._marks: dict[int, movement_pb2.TransitMark] = {}
-        self._moves: dict[int, movement_pb2.EntityMove] = {}
-        self._asks: dict[int, movement_pb2.CapitalAsk] = {}
         self._touched: dict[tuple[int, int], None] = {}  # (client account, asset) of cash or debt moved
 
     # reading
@@ -84,7 +101,7 @@ class Draft:
         moved = self._of_account.get(account)
         if not moved:
             return self.state.lines_of(account)
-        return sorted(key for key in moved.union(self.state.lines_of(account)) if self.balance(account, *key))
+        return sorted(key for key in {*moved, *self.state.lines_of(account)} if self.balance(account, *key))
 
     def account(self, account: int) -> journal_pb2.Account | None:
         """A client's account as this command has left it."""
@@ -113,6 +130,11 @@ class Draft:
         return [one for one in {**self.state.asks, **self._asks}.values() if not one.is_over]
 
     @property
+    def has_moved(self) -> bool:
+        """Whether this command has moved a line."""
+        return bool(self._lines)
+
+    @property
     def entity_moves(self) -> list[movement_pb2.EntityMove]:
         """Entities on their way out as this command has left them."""
         if not self._moves and not self.state.moves:
@@ -139,14 +161,11 @@ class Draft:
         """(account, instrument) of lots that this command has moved, in order."""
         return [(account, asset) for account, asset, kind in self._lines if kind == LOTS]
 
-    @property
-    def bytes_max(self) -> int:
-        """Bound of the effects' encoded size."""
-        return POSTING_BYTES_MAX * self._postings + sum([effect.ByteSize() for effect in self._no_postings()])
-
-    def _no_postings(self) -> list[journal_pb2.Effect]:
+    def _no_postings(self) -> Iterable[journal_pb2.Effect]:
+        if not self._postings:
+            return self.effects
         if len(self.effects) == self._postings:
-            return []
+            return ()
         return [effect for effect in self.effects if not effect.HasField("posting")]
 
     # writing
@@ -173,58 +192,81 @@ class Draft:
 
     def _post(self, account: int, asset: int, kind: ledger_pb2.LineKind, delta: int) -> None:
         line: Line = (account, asset, kind)
-        held, version = self._lines.get(line) or self._held(account, asset, kind) or _NOTHING
-        balance = held + delta
-        if not -INT63 < balance < INT63:
+        known = self._lines.get(line)
+        balance, version = known or self._held(account, asset, kind) or _NOTHING
+        balance += delta
+        version += 1
+        if not _LEAST < balance < INT63:
             raise OverflowError(f"line {line} would hold {balance}")
-        self._lines[line] = (balance, version + 1)
-        is_client = account & _ENTITY
-        if (lines := self._of_account.get(account)) is None:
-            lines = self._of_account[account] = set()
-            if is_client:
+        self._lines[line] = (balance, version)
+        if known is None:
+            self._note_line(account, asset, kind)
+        if not account & _ENTITY and system_kind(account) is _POOL and system_index(account) == asset:
+            moved = self._pools[asset]
+            moved[kind] = moved.get(kind, 0) + delta
+        posting = self._add().posting  # filled where it stands: a posting of its own would be copied
+        posting.account = account
+        posting.asset = asset
+        posting.kind = kind
+        posting.delta = delta
+        posting.balance = balance
+        posting.version = version
+        self._postings += 1
+
+    def _note_line(self, account: int, asset: int, kind: ledger_pb2.LineKind) -> None:
+        """Notes a line that this command moves for the first time."""
+        lines = self._of_account.get(account)
+        if lines is not None:
+            lines.append((asset, kind))
+        else:
+            self._of_account[account] = [(asset, kind)]
+            if account & _ENTITY:
                 self.clients_moved.append(account)
-        lines.add((asset, kind))
-        if is_client:
+        if account & _ENTITY:
             if kind == CASH:
                 self._touched[account, asset] = None
-        elif system_kind(account) is SystemAccount.POOL:
-            moved = self._pools.setdefault(asset, {})
-            if system_index(account) == asset:
-                moved[kind] = moved.get(kind, 0) + delta
-        effect = journal_pb2.Effect()
-        posting = effect.posting  # filled where it stands: a posting of its own would be copied
-        posting.account, posting.asset, posting.kind = account, asset, kind
-        posting.delta, posting.balance, posting.version = delta, balance, version + 1
-        self.effects.append(effect)
-        self._postings += 1
+        elif system_kind(account) is _POOL:
+            self._pools.setdefault(asset, {})
 
     def put_account(self, one: journal_pb2.Account) -> None:
         """Replaces an account's attributes."""
+        if self._accounts is _NONE:
+            self._accounts = {}
         self._accounts[one.account] = one
-        self.effects.append(journal_pb2.Effect(account=one))
+        self._add().account.CopyFrom(one)
 
     def put_order(self, one: journal_pb2.Order) -> None:
         """Replaces an order."""
+        if self._orders is _NONE:
+            self._orders = {}
         self._orders[one.order] = one
-        self.effects.append(journal_pb2.Effect(order=one))
+        self._add().order.CopyFrom(one)
 
     def put_episode(self, one: journal_pb2.Episode) -> None:
         """Replaces an episode."""
+        if self._episodes is _NONE:
+            self._episodes = {}
         self._episodes[one.episode] = one
-        self.effects.append(journal_pb2.Effect(episode=one))
+        self._add().episode.CopyFrom(one)
 
     def put_transit_mark(self, one: movement_pb2.TransitMark) -> None:
         """Replaces how far the movements to a partition are."""
+        if self._marks is _NONE:
+            self._marks = {}
         self._marks[one.to_partition] = one
         self.effects.append(journal_pb2.Effect(transit_mark=one))
 
     def put_entity_move(self, one: movement_pb2.EntityMove) -> None:
         """Replaces an entity's move."""
+        if self._moves is _NONE:
+            self._moves = {}
         self._moves[one.entity] = one
         self.effects.append(journal_pb2.Effect(entity_move=one))
 
     def put_capital_ask(self, one: movement_pb2.CapitalAsk) -> None:
         """Replaces what an episode has asked for."""
+        if self._asks is _NONE:
+            self._asks = {}
         self._asks[one.episode] = one
         self.effects.append(journal_pb2.Effect(capital_ask=one))
 
@@ -248,8 +290,8 @@ class Draft:
         if self._pools and not any(effect.HasField("pool_index") for effect in others):
             for asset in self._pools:
                 self._check_pool(asset)
-        for (account, asset, kind), value in self._lines.items():
-            self.state.put_line(account, asset, kind, value)
+        if self._lines:
+            self.state.put_lines(self._lines)
         for effect in others:
             self.state.apply(effect)
 

@@ -10,7 +10,6 @@ from ballast.events.v1 import commands_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.errors import InvariantBroken
 from libs.common.ids import partition_of
-from libs.common.units import mul_div_down
 from services.collateral_management.domain import (
     accounts,
     amending,
@@ -96,26 +95,25 @@ PARKED: dict[str, Callable[[Draft, Any], None]] = {
 ROLES = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian", words.ROLE_OPERATOR: "operator"}
 EFFECTS_BYTES_MAX = 4 * 1024 * 1024
 DETAIL_MAX = 300
+_PRINCIPAL = b"\x22"  # field 4 of Command and of Outcome, length-delimited
+_NEVER = (-1, 0)
 
 
 def handle(state: State, command: commands_pb2.Command, context: Context) -> journal_pb2.Outcome:
     """Outcome of a command; the state has moved when, and only when, it carries effects."""
-    name = command.WhichOneof("body") or ""
-    digest = request_hash(command)
-    outcome = journal_pb2.Outcome(command=name, principal=command.principal, request_hash=digest)
-    key = command.WhichOneof("key")
+    name, key = command.WhichOneof("body") or "", command.WhichOneof("key")
+    sender = command.principal
+    outcome, digest = _opened(command, name, has_key=key is not None)
     if key == "session":
-        outcome.session.CopyFrom(command.session)
-        early = _seen_on_session(state, command, digest)
+        early = _seen_on_session(state, command.session, sender.id, digest)
     elif key == "client":
-        outcome.client.CopyFrom(command.client)
         early = _seen_key(state, command, digest, context)
     elif key == "fact":
-        outcome.fact.CopyFrom(command.fact)
         early = _seen_fact(state, command.fact)
     else:
         early = (words.REFUSAL_KEY_EXPIRED, "expected a key", 0, False)
-    early = early or _too_many(state, command, context)
+    if early is None and sender.role == words.ROLE_CLIENT:
+        early = _too_many(state, sender.id, context)
     if early is not None:
         outcome.refusal, outcome.detail, outcome.subject, outcome.repeated = early
         return outcome
@@ -124,26 +122,35 @@ def handle(state: State, command: commands_pb2.Command, context: Context) -> jou
     return outcome
 
 
+def _opened(command: commands_pb2.Command, name: str, *, has_key: bool) -> tuple[journal_pb2.Outcome, bytes]:
+    """An outcome with the command's key, sender and name, and the request's hash.
+
+    Key and sender have the same fields in both messages, and come first, in the order of their numbers: they are taken
+    over as they are encoded.
+    """
+    content = command.SerializeToString(deterministic=True)
+    key_end = _field_end(content, 0) if has_key else 0
+    digest = hashlib.sha256(content[key_end:] if key_end else content).digest()[:16]
+    if content[key_end : key_end + 1] == _PRINCIPAL:
+        head = content[: _field_end(content, key_end)]
+    else:  # a nobody
+        head = content[:key_end] + _PRINCIPAL + b"\0"
+    outcome = journal_pb2.Outcome.FromString(head)
+    outcome.command, outcome.request_hash = name, digest
+    return outcome, digest
+
+
 def _decide(
     state: State, command: commands_pb2.Command, name: str, outcome: journal_pb2.Outcome, context: Context
 ) -> None:
-    draft = Draft(state, context)
     refused = _may_send(state, command, name)
     if refused is None:
+        draft = Draft(state, context, outcome)
         try:
             result = HANDLERS[name][0](draft, getattr(command, name), command.principal)
             if not isinstance(result, Refused):
-                closing.close_what_came_late(draft)
-                conversions.convert_what_came_late(draft)
-                conversions.keep_cuts(draft)
-                for account, asset in draft.cash_touched:
-                    money.straighten(draft, account, asset)
-                for account in draft.clients_moved:
-                    orders.cancel_what_no_longer_reduces(draft, account)
-                moving.leave(draft)
-                standing.reopen_what_is_used(draft)
-                client_money.keep(draft)
-                result = _small_enough(draft) or result
+                _follow(draft)
+                result = _small_enough(outcome) or result
         except InvariantBroken:
             raise
         except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
@@ -151,14 +158,31 @@ def _decide(
         if not isinstance(result, Refused):
             draft.commit()
             outcome.subject = result
-            outcome.effects.extend(draft.effects)
             return
         refused = result
+        del outcome.effects[:]
     is_theirs = refused.reason != words.REFUSAL_NOT_AUTHORISED  # who may not post a fact must not move its stream
     if command.WhichOneof("key") == "fact" and name in FACTS and is_theirs:
         _park(state, command, refused, outcome, context)
         return
     outcome.refusal, outcome.detail = refused.reason, refused.detail[:DETAIL_MAX]
+
+
+def _follow(draft: Draft) -> None:
+    """What every command leaves true, whatever it was for."""
+    if draft.has_moved:
+        closing.close_what_came_late(draft)
+        conversions.convert_what_came_late(draft)
+        conversions.keep_cuts(draft)
+        for account, asset in draft.cash_touched:
+            money.straighten(draft, account, asset)
+        for account in draft.clients_moved:
+            if draft.state.orders_count(account):
+                orders.cancel_what_no_longer_reduces(draft, account)
+    moving.leave(draft)
+    if draft.has_moved:
+        standing.reopen_what_is_used(draft)
+    client_money.keep(draft)
 
 
 def _may_send(state: State, command: commands_pb2.Command, name: str) -> Refused | None:
@@ -177,12 +201,10 @@ def _may_send(state: State, command: commands_pb2.Command, name: str) -> Refused
     return None
 
 
-def _small_enough(draft: Draft) -> Refused | None:
-    size = draft.bytes_max
+def _small_enough(outcome: journal_pb2.Outcome) -> Refused | None:
+    size = outcome.ByteSize()
     if size > EFFECTS_BYTES_MAX:
-        return Refused(
-            words.REFUSAL_TOO_LARGE, f"expected at most {EFFECTS_BYTES_MAX} bytes of effects, was up to {size}"
-        )
+        return Refused(words.REFUSAL_TOO_LARGE, f"expected at most {EFFECTS_BYTES_MAX} bytes of effects, was {size}")
     return None
 
 
@@ -190,59 +212,63 @@ def _park(
     state: State, command: commands_pb2.Command, refused: Refused, outcome: journal_pb2.Outcome, context: Context
 ) -> None:
     """A fact that cannot be applied is never refused: its money goes to suspense, and an alert says what it was."""
-    draft = Draft(state, context)
+    draft = Draft(state, context, outcome)
     body = getattr(command, outcome.command)
     if outcome.command in PARKED:
         try:
             PARKED[outcome.command](draft, body)
         except OverflowError:
-            draft = Draft(state, context)
+            del outcome.effects[:]
+            draft = Draft(state, context, outcome)
     said = " ".join(str(body).split())
     detail = f"{command.fact.stream}/{command.fact.sequence} {said}: {words.Refusal.Name(refused.reason)}"
     draft.alert("fact_in_suspense", account=0, detail=f"{detail[:200]} {refused.detail}"[:DETAIL_MAX])
     draft.commit()
-    outcome.effects.extend(draft.effects)
 
 
 def request_hash(command: commands_pb2.Command) -> bytes:
     """16 bytes that tell one request from another under the same key: SHA-256 over all but the key."""
-    content = command.SerializeToString(deterministic=True)
-    key = command.WhichOneof("key")
-    if key is not None:  # fields are written in the order of their numbers, the key before all others
-        size = getattr(command, key).ByteSize()
-        content = content[size + (2 if size < 0x80 else 3 if size < 0x4000 else _varint_end(content)) :]
-    return hashlib.sha256(content).digest()[:16]
+    return _opened(command, "", has_key=command.WhichOneof("key") is not None)[1]
 
 
-def _varint_end(content: bytes) -> int:
-    return next(at for at in range(1, len(content)) if content[at] < 0x80) + 1
+def _field_end(content: bytes, at: int) -> int:
+    """Where the field that begins there ends: a tag of one byte, a length, so many bytes."""
+    at += 1
+    size, shift = content[at], 0
+    if size >= 0x80:
+        size = 0
+        while content[at] >= 0x80:
+            size |= (content[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+        size |= content[at] << shift
+    return at + 1 + size
 
 
 _Early = tuple[words.Refusal, str, int, bool]
 
 
-def _too_many(state: State, command: commands_pb2.Command, context: Context) -> _Early | None:
+def _too_many(state: State, client: str, context: Context) -> _Early | None:
     """Refuses what a client sends beyond its commands in a window of run time; not remembered, so it may ask again."""
-    if command.principal.role != words.ROLE_CLIENT:
+    counted = state.windows.get(client)
+    if counted is None or counted[0] != context.window:
         return None
-    rules = context.parameters.ledger
-    window = mul_div_down(context.now_ns, 1, rules.command_window_ns)
-    last, count = state.windows.get(command.principal.id, (window, 0))
-    if last != window or count < rules.commands_per_window_max:
+    count = counted[1]
+    if count < context.parameters.ledger.commands_per_window_max:
         return None
     return (words.REFUSAL_TOO_MANY_COMMANDS, f"{count} commands in this window, wait for the next", 0, False)
 
 
-def _seen_on_session(state: State, command: commands_pb2.Command, digest: bytes) -> _Early | None:
-    key = command.session
-    if len(key.session) != 16 or not key.n:
+def _seen_on_session(state: State, key: commands_pb2.SessionKey, sender: str, digest: bytes) -> _Early | None:
+    name, n = key.session, key.n
+    if len(name) != 16 or not n:
         return (words.REFUSAL_KEY_EXPIRED, "expected a session of 16 bytes and n >= 1", 0, False)
-    session = state.session(command.principal.id, key.session)
-    if session is None or key.n > session.high:
+    session = state.session(sender, name)
+    if session is None or n > session.high:
         return None
-    known = session.outcomes.get(key.n)
+    known = session.outcomes.get(n)
     if known is None:
-        return (words.REFUSAL_KEY_EXPIRED, f"the outcome of {key.n} is no longer remembered", 0, False)
+        return (words.REFUSAL_KEY_EXPIRED, f"the outcome of {n} is no longer remembered", 0, False)
     return _again(known, digest)
 
 
@@ -282,13 +308,14 @@ def _again(known: Remembered, digest: bytes) -> _Early:
 
 def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> None:
     """Keeps what a repetition of the command must get."""
-    rules, sender, key = context.parameters.ledger, outcome.principal.id, outcome.WhichOneof("key")
-    if outcome.principal.role == words.ROLE_CLIENT:
-        window = mul_div_down(context.now_ns, 1, rules.command_window_ns)
-        last, count = state.windows.get(sender, (0, 0))
-        if last != window and state.windows and next(iter(state.windows.values()))[0] != window:
-            state.windows.clear()  # only those who have sent in this window are remembered
-        state.windows[sender] = (window, count + 1 if last == window else 1)
+    rules, key, principal = context.parameters.ledger, outcome.WhichOneof("key"), outcome.principal
+    sender = principal.id
+    if principal.role == words.ROLE_CLIENT:
+        windows, window = state.windows, context.window
+        last, count = windows.get(sender, _NEVER)
+        if last != window and windows and next(iter(windows.values()))[0] != window:
+            windows.clear()  # only those who have sent in this window are remembered
+        windows[sender] = (window, count + 1 if last == window else 1)
     if key == "fact":
         if not outcome.refusal:
             state.streams[outcome.fact.stream] = outcome.fact.sequence

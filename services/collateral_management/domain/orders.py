@@ -44,10 +44,11 @@ def tradable(draft: Draft, *, instrument: int, venue: int, lots: int, price: int
     where = draft.context.parameters.venue(venue)
     if where is None or instrument not in where.instruments:
         return Refused(words.REFUSAL_UNKNOWN_VENUE, f"venue {venue} does not trade {known.symbol}")
-    if instrument in draft.state.lifecycle.listings or 0 < known.closes_ns <= draft.context.now_ns:
+    lifecycle = draft.state.lifecycle
+    if instrument in lifecycle.listings or 0 < known.closes_ns <= draft.context.now_ns:
         return Refused(words.REFUSAL_INSTRUMENT_CLOSED, f"{known.symbol} has ended")
-    for asset in (known.underlying, known.quote):
-        if asset in draft.state.lifecycle.redenominations:
+    for asset in (known.underlying, known.quote) if lifecycle.redenominations else ():
+        if asset in lifecycle.redenominations:
             return Refused(words.REFUSAL_ASSET_CLOSED, f"asset {asset} became another one")
     if not 0 < lots <= known.max_order_lots:
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected 1 to {known.max_order_lots} lots, was {lots}")
@@ -71,12 +72,13 @@ def place_order(draft: Draft, body: commands_pb2.PlaceOrder, sender: commands_pb
     # Beside an episode's own orders even a reducing one could overshoot, and a live one would hold the waterfall up.
     if attributes is not None and (attributes.episode or (attributes.restricted and not body.reduce_only)):
         return Refused(words.REFUSAL_ACCOUNT_RESTRICTED, f"account {body.account} is restricted")
-    live = draft.state.orders_of(body.account)
-    if len(live) >= draft.context.parameters.ledger.open_orders_max:
-        return Refused(words.REFUSAL_TOO_MANY_ORDERS, f"account {body.account} has {len(live)} open orders")
+    count = draft.state.orders_count(body.account)
+    if count >= draft.context.parameters.ledger.open_orders_max:
+        return Refused(words.REFUSAL_TOO_MANY_ORDERS, f"account {body.account} has {count} open orders")
     instrument = draft.context.parameters.instrument(body.instrument)
     if body.reduce_only and instrument is not None:
         room = reducing_room(draft, body.account, instrument, side=body.side)
+        live = draft.state.orders_of(body.account)
         room -= sum(o.remaining for o in live if o.instrument == body.instrument and o.side == body.side)
         if body.lots > room:
             return Refused(words.REFUSAL_NOT_REDUCING, f"expected at most {max(0, room)} lots, was {body.lots}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes
@@ -12,9 +13,8 @@ from services.collateral_management.domain.changes import CHUNK_BITS, Changes
 SESSIONS_MAX = 64  # of one principal: whoever opens more forgets its own oldest, nobody else's
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """The outcome of a key: what a repetition gets again."""
+class Remembered(NamedTuple):
+    """The outcome of a key: what a repetition gets again (one a command: frozen dataclasses are slow to make)."""
 
     request_hash: bytes
     refusal: ledger_pb2.Refusal
@@ -63,19 +63,28 @@ class Memory:
 
     def remember_session(self, principal: str, session: bytes, n: int, outcome: Remembered, *, keep: int) -> None:
         """Records the outcome of a session command."""
-        sessions = self.sessions.setdefault(principal, OrderedDict())
+        sessions = self.sessions.get(principal)
+        if sessions is None:
+            sessions = self.sessions[principal] = OrderedDict()
         one = sessions.get(session)
         if one is None:
             one = sessions[session] = Session()
         sessions.move_to_end(session)
-        one.place = self.next_place()
-        changed = self.changes.sessions.setdefault((principal, session), set())
-        if n > one.high or n in one.outcomes:  # else folded again, behind a checkpoint that has forgotten it
-            one.high = max(one.high, n)
-            one.outcomes[n] = outcome
+        self.places += 1
+        one.place = self.places
+        changed = self.changes.sessions.get((principal, session))
+        if changed is None:
+            changed = self.changes.sessions[principal, session] = set()
+        outcomes = one.outcomes
+        if n > one.high:
+            one.high = n
+            outcomes[n] = outcome
             changed.add(n >> CHUNK_BITS)
-        while len(one.outcomes) > keep:
-            oldest, _ = one.outcomes.popitem(last=False)
+        elif n in outcomes:  # else folded again, behind a checkpoint that has forgotten it
+            outcomes[n] = outcome
+            changed.add(n >> CHUNK_BITS)
+        while len(outcomes) > keep:
+            oldest, _ = outcomes.popitem(last=False)
             changed.add(oldest >> CHUNK_BITS)
         while len(sessions) > SESSIONS_MAX:
             forgotten, gone = sessions.popitem(last=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from ballast.events.v1 import journal_pb2, movement_pb2
@@ -153,6 +153,10 @@ class State(Memory):
         """Live orders of the account, oldest first."""
         return [self.orders[one] for one in sorted(self._orders_of.get(account, ()))]
 
+    def orders_count(self, account: int) -> int:
+        """Number of live orders of the account."""
+        return len(self._orders_of.get(account, ()))
+
     def reservations_of(self, account: int) -> list[journal_pb2.Reservation]:
         """Pending reservations of the account, oldest first."""
         return [self.reservations[one] for one in sorted(self._reservations_of.get(account, ()))]
@@ -194,7 +198,7 @@ class State(Memory):
         which = effect.WhichOneof("effect")
         if which == "posting":
             one = effect.posting
-            self.put_line(one.account, one.asset, one.kind, (one.balance, one.version))
+            self.put_lines({(one.account, one.asset, one.kind): (one.balance, one.version)})
             return
         if which == "account":
             self._apply_account(effect.account)
@@ -263,13 +267,15 @@ class State(Memory):
             self.items[aside] = effect.SerializeToString()
             self.changes.items[aside] = None
 
-    def put_line(self, account: int, asset: int, kind: int, value: tuple[int, int]) -> None:
-        """Overwrites a line's balance and version."""
-        old = self._lines.set(account, asset, kind, value)
-        self.changes.accounts[account] = None
-        self._fingerprint.replace((1, account, asset, kind), old, value)
-        if kind in _INDEXED and system_kind(account) is None:
-            self._index(account, asset, kind, value[0])
+    def put_lines(self, lines: Mapping[Line, tuple[int, int]]) -> None:
+        """Overwrites balances and versions of lines."""
+        put, replace, changed = self._lines.set, self._fingerprint.replace, self.changes.accounts
+        for (account, asset, kind), value in lines.items():
+            old = put(account, asset, kind, value)
+            changed[account] = None
+            replace((1, account, asset, kind), old, value)
+            if kind in _INDEXED and system_kind(account) is None:
+                self._index(account, asset, kind, value[0])
 
     def _index(self, account: int, asset: int, kind: int, balance: int) -> None:
         if kind == OVERDRAFT:
