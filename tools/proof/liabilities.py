@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ballast.events.v1 import movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
-from libs.common.ids import SystemAccount, system_account, system_kind
+from libs.common.ids import SystemAccount, VenueId, system_account, system_index, system_kind
 from libs.common.parameters import Parameters
 from libs.common.topics import JOURNAL
 from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
@@ -83,6 +83,7 @@ async def cut(source: Source) -> Cut:
     found.owed = _all_owed(books)
     for book in books.values():
         _add_places(found, book)
+        _add_places_on_their_way(found, book, books)
     return found
 
 
@@ -129,14 +130,18 @@ def _on_its_way(
     book: PartitionBook, books: Mapping[int, PartitionBook]
 ) -> Iterable[tuple[int, str, movement_pb2.MovedLine]]:
     """(account, owner, line) of what has left this partition and arrived nowhere by this cut: it is still owed."""
-    for (to, sequence), one in book.movements.items():
-        if to in books and books[to].streams.get(f"transit/{book.partition}", 0) >= sequence:
-            continue
+    for one in _not_arrived(book, books):
         owners = {each.account: each.owner for each in one.accounts}
         for line in one.lines:
             account = line.account if system_kind(line.account) is None else one.to_account
             if account and system_kind(account) is None:
                 yield account, owners.get(account, one.owner), line
+
+
+def _not_arrived(book: PartitionBook, books: Mapping[int, PartitionBook]) -> Iterable[movement_pb2.Movement]:
+    for (to, sequence), one in book.movements.items():
+        if to not in books or books[to].streams.get(f"transit/{book.partition}", 0) < sequence:
+            yield one
 
 
 def _worth(book: PartitionBook, account: int, *, asset: int, kind: int, balance: int) -> int:
@@ -168,6 +173,16 @@ def _add_places(found: Cut, book: PartitionBook) -> None:
         shares, index = -book.lines.get((pool, asset, _DEBT), 0), book.pools.get(asset)
         units = mul_div_up(shares, index.borrow_index if index else INDEX_ONE, INDEX_ONE)
         found.lent[asset] = found.lent.get(asset, 0) + units
+
+
+def _add_places_on_their_way(found: Cut, book: PartitionBook, books: Mapping[int, PartitionBook]) -> None:
+    """What a venue keeps for an entity that moves sits there all the time."""
+    names = {one.id: one.name for one in found.parameters.venues}
+    for one in _not_arrived(book, books):
+        for line in one.lines:
+            if system_kind(line.account) is SystemAccount.VENUE:
+                place = (line.asset, names[VenueId(system_index(line.account))])
+                found.sits[place] = found.sits.get(place, 0) - line.units
 
 
 __all__ = ["Cut", "Differs", "Owed", "cut"]

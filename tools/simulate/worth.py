@@ -167,6 +167,10 @@ class Worth:
                 self._expect_report(command.order_report, moves)
             case "arrive":
                 self._expect_arrival(command.arrive.movement, outcome, moves)
+                for each in command.arrive.movement.placements:
+                    place = (self._aliases.get(each.account, each.account), each.asset, each.venue)
+                    self._lost[place] = self._lost.get(place, 0) + each.lost_units
+                self._expect_impairment(outcome, moves)
             case "impair_venue":
                 self._expect_impairment(outcome, moves)
         return moves, {effect.waterfall.account for effect in outcome.effects if effect.HasField("waterfall")}

@@ -68,10 +68,10 @@ def impair_venue(draft: Draft, body: custody_pb2.ImpairVenue, _: commands_pb2.Pr
         one
         for account in draft.custody.accounts_at(body.venue)
         for one in draft.custody.places(account)
-        if one.venue == body.venue and _wanted(one, body) != one
+        if one.venue == body.venue and wanted(one, body) != one
     ]
     for one in waiting[:PLACEMENTS_MAX]:
-        _bear(draft, one, _wanted(one, body))
+        bear(draft, one, wanted(one, body))
     marked = custody_pb2.Impairment(
         venue=body.venue, loss_ppm=body.loss_ppm, haircut_ppm=body.haircut_ppm, reason=body.reason,
         at_ns=draft.context.now_ns, remaining=max(0, len(waiting) - PLACEMENTS_MAX),
@@ -82,26 +82,26 @@ def impair_venue(draft: Draft, body: custody_pb2.ImpairVenue, _: commands_pb2.Pr
     return marked.remaining
 
 
-def _wanted(one: custody_pb2.Placement, body: custody_pb2.ImpairVenue) -> custody_pb2.Placement:
+def wanted(one: custody_pb2.Placement, body: custody_pb2.ImpairVenue | custody_pb2.Impairment) -> custody_pb2.Placement:
     """What a placement is to be under an impairment."""
     base = one.impaired_units or max(0, one.units)
-    wanted = copied(one)
-    wanted.impaired_units = base if body.loss_ppm or body.haircut_ppm else 0
+    found = copied(one)
+    found.impaired_units = base if body.loss_ppm or body.haircut_ppm else 0
     left = one.lost_units + max(0, one.units)  # what was sold or taken out since cannot be lost any more
-    wanted.lost_units = min(left, mul_div_up(base, body.loss_ppm, PPM))
-    wanted.units -= wanted.lost_units - one.lost_units
-    return wanted
+    found.lost_units = min(left, mul_div_up(base, body.loss_ppm, PPM))
+    found.units -= found.lost_units - one.lost_units
+    return found
 
 
-def _bear(draft: Draft, one: custody_pb2.Placement, wanted: custody_pb2.Placement) -> None:
+def bear(draft: Draft, one: custody_pb2.Placement, after: custody_pb2.Placement) -> None:
     """Moves one placement's loss: cash goes to the venue's account, or comes back."""
-    more = wanted.lost_units - one.lost_units
-    if more > 0 or wanted.impaired_units > one.impaired_units:
+    more = after.lost_units - one.lost_units
+    if more > 0 or after.impaired_units > one.impaired_units:
         for waiting in draft.state.reservations_of(one.account):
             if waiting.asset == one.asset:
                 end_reservation(draft, waiting, reason=words.REFUSAL_LOCATION_IMPAIRED)
     venue = money.house(draft, SystemAccount.VENUE, one.venue)
-    draft.custody.put_placement(wanted)
+    draft.custody.put_placement(after)
     if more >= 0:
         draft.move(debit=one.account, credit=venue, asset=one.asset, kind=CASH, units=more)
     else:  # it follows an account that has moved since

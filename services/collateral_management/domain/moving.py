@@ -5,7 +5,7 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, custody_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SUBACCOUNTS_MAX, account_id, entity_of, partition_of
-from services.collateral_management.domain import movements
+from services.collateral_management.domain import movements, moving_places
 from services.collateral_management.domain.accounts import gone
 from services.collateral_management.domain.custody import copied
 from services.collateral_management.domain.draft import Draft, Refused
@@ -38,7 +38,7 @@ def move_entity(draft: Draft, body: movement_pb2.MoveEntity, sender: commands_pb
         refused = _must_stay(draft, one.account)
         if refused:
             return refused
-    lines = sum(len(draft.lines_of(one.account)) for one in accounts)
+    lines = sum(len(draft.lines_of(one.account)) + len(draft.custody.places(one.account)) for one in accounts)
     if lines > LINES_MAX:
         return Refused(words.REFUSAL_TOO_LARGE, f"expected at most {LINES_MAX} lines, was {lines}")
     for one in accounts:
@@ -148,6 +148,7 @@ def leave(draft: Draft) -> None:
             terms=terms,
         )  # fmt: skip
         movements.send(draft, out)
+        moving_places.follow(draft, accounts, entity=move.entity, to=move.to_partition)
 
 
 def _take_terms(draft: Draft, account: int) -> list[custody_pb2.CustodyTerms]:

@@ -28,7 +28,7 @@ from services.collateral_management.tests.story import (
     Story,
     alerts,
 )
-from services.collateral_management.tests.town import Town
+from services.collateral_management.tests.town import Town, new_id
 
 NOBODY = account_id(partition=0, entity=9_999, sub=0)
 PRICE = 1_000_000  # 10,000 USD a coin
@@ -317,20 +317,89 @@ def test_i20_venues_hold_what_is_placed_there_whatever_happens(steps: Sequence[t
     story.verify()
 
 
-def test_what_a_venue_gives_back_follows_an_account_that_has_moved() -> None:
+def town_with(units: int) -> tuple[Town, int]:
+    """An account of two partitions' first one, with 100 dollars, some of them at the first venue."""
     town = Town(2)
     account = town[0].account(usd=100)
-    town.do("move_location", account=account, asset=USD, venue=NORTH, units=60 * DOLLAR)
-    impair(town[0], loss=50)
+    assert not move(town[0], account, units * DOLLAR)
+    return town, account
+
+
+def judge_all(town: Town) -> None:
+    """I20 in every partition, and everything else that a story is judged by."""
+    for story in town.stories:
+        judge_places(story)
+    town.verify()
+
+
+def test_places_move_with_their_entity() -> None:
+    town, account = town_with(60)
+    second = town[0].account(usd=50, btc=1, entity=account)
+    assert not move(town[0], second, COIN // 2, asset=BTC, venue=SOUTH)
+    assert not town.do("move_entity", account=account, to_partition=1).refusal
+    judge_places(town[0])  # everything is on its way
+    town.relay()
+    first, other = new_id(town, account), new_id(town, second)
+    assert (at(town[1], first, USD), at(town[1], other, BTC, SOUTH)) == (60 * DOLLAR, COIN // 2)
+    assert town[0].state.custody.places == {}
+    assert not move(town[1], first, -60 * DOLLAR)
+    assert town.in_transit() == {}
+    judge_all(town)
+
+
+def test_a_loss_and_what_is_given_back_reach_an_account_that_has_moved() -> None:
+    town, account = town_with(60)
+    impair(town[0], loss=25)
     assert not town.do("move_entity", account=account, to_partition=1).refusal
     town.relay()
-    (moved,) = town[1].state.accounts
-    assert town[1].balance(moved, USD) == 70 * DOLLAR
-    assert at(town[0], town[0].house(SystemAccount.TREASURY), USD) == 30 * DOLLAR
+    moved = new_id(town, account)
+    assert (town[1].balance(moved, USD), at(town[1], moved, USD)) == (85 * DOLLAR, 45 * DOLLAR)
+    impair(town[0], loss=50)
+    impair(town[1], loss=50)
+    assert (town[1].balance(moved, USD), at(town[1], moved, USD)) == (70 * DOLLAR, 30 * DOLLAR)
+    judge_places(town[1])
     impair(town[0])
+    impair(town[1])
+    assert (town[1].balance(moved, USD), at(town[1], moved, USD)) == (100 * DOLLAR, 60 * DOLLAR)
+    judge_all(town)
+
+
+def test_nobody_moves_past_the_loss_of_a_venue() -> None:
+    town, account = town_with(60)
+    assert not town.do("move_entity", account=account, to_partition=1).refusal
+    impair(town[1], loss=50)  # while it is on its way
     town.relay()
-    assert town[1].balance(moved, USD) == 100 * DOLLAR
-    assert account not in town[0].state.custody.places
-    judge_places(town[0])
-    for story in town.stories:
-        story.verify()
+    moved = new_id(town, account)
+    assert (town[1].balance(moved, USD), at(town[1], moved, USD)) == (70 * DOLLAR, 30 * DOLLAR)
+    impair(town[0], loss=50)
+    impair(town[1], loss=50)
+    assert town[1].balance(moved, USD) == 70 * DOLLAR
+    judge_all(town)
+
+
+def test_places_of_an_account_that_left_again_are_the_houses() -> None:
+    town, account = town_with(60)
+    assert not town.do("move_entity", account=account, to_partition=1).refusal
+    entity, places = town.pending()
+    assert not town.arrive(entity).refusal
+    (moved,) = town[1].state.accounts
+    assert not town.do("move_entity", account=moved, to_partition=0).refusal
+    assert not town.arrive(places).refusal
+    assert at(town[1], town[1].house(SystemAccount.TREASURY), USD) == 60 * DOLLAR
+    town.relay()
+    judge_all(town)
+
+
+def test_what_was_spent_in_between_is_the_houses_there() -> None:
+    town, account = town_with(60)
+    assert not town.do("move_entity", account=account, to_partition=1).refusal
+    entity, places = town.pending()
+    assert not town.arrive(entity).refusal
+    (moved,) = town[1].state.accounts
+    made = town.do("withdraw", account=moved, asset=USD, units=70 * DOLLAR, destination="bank")
+    town.do("verdict", account=moved, reservation=made.subject, settle=True, citation=town[1].cite())
+    assert not town.arrive(places).refusal
+    assert (at(town[1], moved, USD), town[1].balance(moved, USD)) == (30 * DOLLAR, 30 * DOLLAR)
+    assert at(town[1], town[1].house(SystemAccount.TREASURY), USD) == 30 * DOLLAR
+    town.relay()
+    judge_all(town)

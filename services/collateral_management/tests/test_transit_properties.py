@@ -13,12 +13,13 @@ from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, partition_of, system_kind
 from services.collateral_management.domain.state import CASH, RESERVED
 from services.collateral_management.tests.story import BUY, DOLLAR, USD, content
+from services.collateral_management.tests.test_locations import judge_places
 from services.collateral_management.tests.town import Town
 
 PARTITIONS = 3
 HOLDERS = (None, SystemAccount.POOL, SystemAccount.SUSPENSE)
 DEEDS = (
-    "deposit", "transfer", "transfer", "move", "link", "lend", "quota", "trade", "resolve",
+    "deposit", "transfer", "transfer", "move", "link", "lend", "quota", "trade", "resolve", "place", "impair",
     "arrive", "arrive", "arrive", "again", "early", "confirm",
 )  # fmt: skip
 deeds = st.lists(st.tuples(st.sampled_from(DEEDS), st.integers(0, 10**6), st.integers(0, 10**6)), max_size=40)
@@ -58,6 +59,10 @@ class Crowd:
                 story.do(
                     "move_entity", sender=own["sender"], account=account & ~0xFFFF, to_partition=to, into_entity=into
                 )
+            case "place":
+                story.do("move_location", account=account, asset=USD, venue=1, units=b % (60 * DOLLAR) - 5 * DOLLAR)
+            case "impair":
+                story.do("impair_venue", venue=1, loss_ppm=b % 300_000, reason="check")
             case "lend":
                 story.do("supply", asset=USD, units=1 + b, **own)
             case "quota":
@@ -115,6 +120,8 @@ class Crowd:
     def check(self) -> None:
         """In transit is what is on its way, at every moment."""
         assert self.town.in_transit() == self.town.on_the_way()
+        for story in self.town.stories:
+            judge_places(story)
 
 
 @given(deeds)
@@ -144,7 +151,7 @@ def test_i15_in_transit_is_what_is_on_its_way_and_zero_on_a_consistent_cut(
 def test_i1_deposits_are_all_there_is_over_all_partitions(steps: Sequence[tuple[str, int, int]]) -> None:
     crowd = Crowd()
     for step in steps:
-        if step[0] not in ("trade", "resolve"):
+        if step[0] not in ("trade", "resolve", "impair"):
             crowd.act(*step)
     crowd.town.relay()
     total = 0

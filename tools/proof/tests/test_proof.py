@@ -225,3 +225,19 @@ def test_what_is_on_its_way_between_partitions_is_owed_once() -> None:
     for early in ({"sent_too": False, "confirmed": False}, {"arrived": False}):
         with pytest.raises(Unreadable):  # one partition knows what the other, by this cut, has not done yet
             owed(**early)
+
+
+def test_what_a_venue_keeps_for_an_entity_on_its_way_sits_there_all_the_time() -> None:
+    told = Story()
+    alice = told.send("open_account", sender="alice", owner="alice").subject
+    told.send("confirm_deposit", account=alice, asset=BTC, units=5 * COIN)
+    told.send("move_location", account=alice, asset=BTC, venue=1, units=2 * COIN)
+    told.mark(1_900_000)
+    told.send("move_entity", sender="alice", account=alice, to_partition=1)
+    commands = ("arrive", "confirm_movements")
+    for kept in (told.frames, [one for one in told.frames if one.body.outcomes[0].command not in commands]):
+        here = asyncio.run(cut(Memory(journals(kept), [])))
+        assert {place: units for (asset, place), units in here.sits.items() if asset == BTC and units} == {
+            "vault": 3 * COIN, here.parameters.venues[0].name: 2 * COIN,
+        }  # fmt: skip
+        assert sum(one.units.get(BTC, 0) for one in here.owed) == 5 * COIN

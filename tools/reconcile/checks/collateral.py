@@ -120,7 +120,8 @@ class HealthyKeepsCollateral(Watch):
         if outcome.command in _OWNERS and not (outcome.command == "supply" and outcome.subject != account):
             self._owner(frame, outcome, account, book)
             return
-        if outcome.command == "impair_venue":
+        is_placed = any(one.placement.account == account for one in outcome.effects)
+        if outcome.command == "impair_venue" or (outcome.command == "arrive" and is_placed):
             self._bears(frame, outcome, account, lines)
             return
         if outcome.command == "verdict" and outcome.subject in self._reservations:

@@ -70,7 +70,7 @@ class Story:
         body.SetInParent()
         body.MergeFrom(type(body)(**fields))
         command.principal.id, command.principal.role = sender, words.ROLE_CLIENT
-        if name == "confirm_deposit":
+        if name in ("confirm_deposit", "move_location"):
             command.principal.id, command.principal.role = "custodian", words.ROLE_CUSTODIAN
         elif name in OPERATED:
             command.principal.id, command.principal.role = "operator", words.ROLE_OPERATOR
