@@ -104,12 +104,15 @@ def channel(target: str) -> grpc.aio.Channel:
 
 
 def principal_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Name of the principal in the call's metadata, empty when it is absent or impossible."""
-    for key, value in context.invocation_metadata() or ():
-        if key == PRINCIPAL_KEY:
-            name = value if isinstance(value, str) else value.decode("ascii", "replace")
-            return name if 0 < len(name) <= PRINCIPAL_LENGTH_MAX and name.isprintable() else ""
-    return ""
+    """Name of the principal in the call's metadata, empty when it is absent, impossible or given twice.
+
+    A proxy that adds the name it has authenticated behind one that the caller sent must not let the caller choose.
+    """
+    named = [value for key, value in context.invocation_metadata() or () if key == PRINCIPAL_KEY]
+    if len(named) != 1:
+        return ""
+    name = named[0] if isinstance(named[0], str) else named[0].decode("ascii", "replace")
+    return name if 0 < len(name) <= PRINCIPAL_LENGTH_MAX and name.isprintable() else ""
 
 
 async def require_principal(context: grpc.aio.ServicerContext[Any, Any]) -> str:

@@ -126,6 +126,7 @@ def test_a_request_hash_leaves_the_key_out_and_nothing_else() -> None:
         ((("ballast-principal", ""),), ""),
         ((("ballast-principal", "x" * 65),), ""),
         ((("ballast-principal", b"\xff\x00"),), ""),
+        ((("ballast-principal", "mallory"), ("ballast-principal", "alice")), ""),
         (None, ""),
     ],
 )

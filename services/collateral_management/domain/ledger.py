@@ -86,11 +86,19 @@ HANDLERS: dict[str, tuple[Handler, frozenset[str]]] = {
     "impair_venue": (locations.impair_venue, frozenset(("operator",))),
 }
 
-# What happened outside: under the key of a fact it is never refused. Under such a key any other command is an intent.
+# What happened outside: under the key of a fact it is never refused. No other command goes under such a key: accepted,
+# it would move the mark of a stream, and what comes on it afterwards would count as known.
 FACTS = frozenset(("arrive", "confirm_deposit", "order_report", "venue_event"))
 PARKED: dict[str, Callable[[Draft, Any], None]] = {
     "arrive": movements.to_suspense,
     "confirm_deposit": accounts.deposit_to_suspense,
+}
+# Streams of facts by what their names begin with: nobody else moves their marks, under whatever command.
+STREAMS = {
+    "transit/": "collateral_management",
+    "venue/": "venue_gateway",
+    "gateway/": "venue_gateway",
+    "notice/": "venue_gateway",
 }
 ROLES = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian", words.ROLE_OPERATOR: "operator"}
 EFFECTS_BYTES_MAX = 4 * 1024 * 1024
@@ -195,6 +203,11 @@ def _may_send(state: State, command: commands_pb2.Command, name: str) -> Refused
         sender = principal.id
     if sender not in HANDLERS[name][1]:
         return Refused(words.REFUSAL_NOT_AUTHORISED, f"{principal.id} may not send {name} in role {role}")
+    if command.WhichOneof("key") == "fact":
+        begin, slash, _ = command.fact.stream.partition("/")
+        if name not in FACTS or STREAMS.get(begin + slash, sender) != sender:
+            detail = f"{sender} may not post {name} on stream {command.fact.stream[:64]}"
+            return Refused(words.REFUSAL_NOT_AUTHORISED, detail)
     account = getattr(getattr(command, name), "account", 0)
     if account and partition_of(account) != state.partition:
         return Refused(words.REFUSAL_WRONG_PARTITION, f"account {account} lives in partition {partition_of(account)}")

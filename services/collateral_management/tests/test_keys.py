@@ -249,11 +249,22 @@ def test_who_may_not_post_a_fact_does_not_move_its_stream(story: Story) -> None:
     assert story.state.streams == {"bank": 1}
 
 
-def test_an_intent_under_the_key_of_a_fact_is_still_refused(story: Story) -> None:
-    account = story.account()
-    command = story.command("withdraw", account=account, asset=USD, units=5)
-    command.fact.stream, command.fact.sequence = "alice", 1
-    assert story.send(command).refusal == words.REFUSAL_INSUFFICIENT_BALANCE
+@pytest.mark.parametrize("name", ["supply", "withdraw", "move_capital"])
+@pytest.mark.parametrize("stream", ["transit/1", "venue/north", "bank"])
+def test_no_intent_moves_the_mark_of_a_stream(story: Story, name: str, stream: str) -> None:
+    account = story.account(usd=10)
+    story.fund(SystemAccount.INSURANCE, usd=10)
+    account = story.house(SystemAccount.INSURANCE) if name == "move_capital" else account
+    command = story.command(name, account=account, asset=USD, units=5)
+    command.fact.stream, command.fact.sequence = stream, 10**9
+    assert story.send(command).refusal == words.REFUSAL_NOT_AUTHORISED
+    assert story.state.streams == {}
+
+
+@pytest.mark.parametrize("stream", ["transit/1", "venue/north", "gateway/north", "notice/north"])
+def test_the_custodian_does_not_move_the_mark_of_another_service_s_stream(story: Story, stream: str) -> None:
+    forged = deposit_fact(story, story.account(), 10**9, 0, stream=stream)
+    assert story.send(forged).refusal == words.REFUSAL_NOT_AUTHORISED
     assert story.state.streams == {}
 
 
