@@ -17,9 +17,9 @@ from services.risk_evaluation.domain.model import Liquidity
 from services.risk_evaluation.domain.options.grid import price_grid, scenarios_of
 from services.risk_evaluation.domain.sweep.arena import Arena
 from services.risk_evaluation.domain.sweep.engine import Standings, run_alone
-from services.risk_evaluation.domain.sweep.entities import OrderTable, order_rows
 from services.risk_evaluation.domain.sweep.intervals import Bounds, Slopes, slopes
 from services.risk_evaluation.domain.sweep.layout import KernelTable, pack
+from services.risk_evaluation.domain.sweep.orders import OrderTable, order_rows
 
 SEED = 7
 UNDERLYINGS, SPOTS, OPTION_UNDERLYINGS, EXPIRIES, STRIKES = 200, 50, 10, 7, 25
@@ -250,6 +250,9 @@ def orders(one: Market, table: KernelTable, accounts: int, *, share: float = 0.1
         lots=side * np.exp(random.normal(7.0, 1.5, of.shape[0])) / one.spot[bucket],
         paid=one.spot[bucket] * (1.0 - side * random.uniform(0.0, 0.05, of.shape[0])) * USD6,
         fee=np.full(of.shape[0], 0.0005),
+        leg_start=np.zeros(UNDERLYINGS + 1, dtype=np.int64),
+        leg_line=np.zeros(0, dtype=np.int64),
+        leg_lots=np.zeros(0),
         notional=one.spot * USD6,
         rows=order_rows(
             value, np.ones_like(value), slice(0, initial), slice(initial, initial + _STRESSES), table=table

@@ -112,7 +112,12 @@ def levels_of(body: market_pb2.MarksBody) -> dict[int, Sigmas]:
 
 def settlements_of(body: market_pb2.MarksBody) -> dict[int, Settling]:
     """What a frame of marks makes known of settlement prices, by instrument."""
-    found = {one.instrument: settling_of(one) for one in body.settlement_average}
+    found = {
+        one.instrument: settling_of(
+            price=one.price, known_ppm=one.known_ppm, covered_ns=one.covered_ns, is_final=one.is_final
+        )
+        for one in body.settlement_average
+    }
     return {instrument: settling for instrument, settling in found.items() if settling is not None}
 
 

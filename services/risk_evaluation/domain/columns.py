@@ -182,18 +182,6 @@ class Columns:
         """Moves an instrument's cumulative funding, 10^-9 settlement units a lot."""
         self.funding[self._model.margined_column[instrument]] = cumulative
 
-    def beyond_lines(self) -> list[int]:
-        """Rows of entities whose margin is more than a sum over lines: options, orders on them, dated futures."""
-        model = self._model
-        rows = set(self.options.by_row)
-        if model.options:
-            is_paid_up = np.array([one.is_paid_up for one in model.instruments])
-            rows.update(self.all_orders.row[is_paid_up[self.all_orders.instrument]].tolist())
-        dated = [number for number, one in enumerate(model.margined) if one.expiry_ns]
-        if dated and model.option_risk.basis:
-            rows.update(np.flatnonzero(np.any(self._lots[dated] != 0, axis=0)).tolist())
-        return self.entity_rows(rows)
-
     def take_changed(self) -> list[int]:
         """Rows whose lines changed, or came to be worth others units, since this was asked last."""
         changed = sorted(self._changed)

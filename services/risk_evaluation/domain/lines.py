@@ -13,7 +13,7 @@ import numpy as np
 
 from libs.common.errors import ConfigurationError
 from libs.common.parameters import Instrument
-from services.risk_evaluation.domain.arrays import F8, I8
+from services.risk_evaluation.domain.arrays import F8, I8, U1
 
 if TYPE_CHECKING:
     from services.risk_evaluation.domain.columns import BookRows
@@ -80,6 +80,59 @@ def line_order(
     )
 
 
+PLAIN, DATED, OPTION = range(3)  # kinds of a line
+
+
+@dataclass(frozen=True, slots=True)
+class WideOrder:
+    """The order with a line for each option too, at the head of its bucket, as the kernel keeps them.
+
+    Args:
+        order: of all lines. ordinary: (lines of `LineOrder`) where each stands. option: (options) where each stands.
+        kind: (lines) PLAIN, DATED or OPTION. expiry: (lines) number of its expiry in its bucket, 0 for none.
+        expiries: (buckets) how many, what has none among them. strike: (lines) number of an option's expiry and strike.
+    """
+
+    order: LineOrder
+    ordinary: I8
+    option: I8
+    kind: U1
+    expiry: I8
+    expiries: I8
+    strike: I8
+
+
+def wide_order(
+    order: LineOrder, margined: Sequence[Instrument], options: Sequence[Instrument], of: Sequence[int]
+) -> WideOrder:
+    """The wider order; `of`: (options) bucket of each."""
+    bucket_of = np.array(of, dtype=np.int64)
+    every = np.concatenate([bucket_of, np.array(order.bucket, dtype=np.int64)])
+    place = np.empty(every.shape[0], dtype=np.int64)
+    place[np.argsort(every, kind="stable")] = np.arange(every.shape[0])
+    option, ordinary = place[: bucket_of.shape[0]], place[bucket_of.shape[0] :]
+    bucket = np.sort(every)
+    dated = {int(ordinary[line]): one for one, line in zip(margined, order.margined, strict=True) if one.expiry_ns}
+    ending = dated | {int(line): one for one, line in zip(options, option, strict=True)}
+    kind, expiry, strike = np.zeros(every.shape[0], dtype=np.uint8), np.zeros_like(every), np.zeros_like(every)
+    expiries, strikes = np.ones(len(order.coin), dtype=np.int64), dict[tuple[int, int, int], int]()
+    for position in range(len(order.coin)):
+        mine = {line: one for line, one in ending.items() if bucket[line] == position}
+        known = {at: 1 + number for number, at in enumerate(sorted({one.expiry_ns for one in mine.values()}))}
+        expiries[position] += len(known)
+        for line, one in mine.items():
+            kind[line], expiry[line] = OPTION if one.is_option else DATED, known[one.expiry_ns]
+            if one.is_option:
+                strike[line] = strikes.setdefault((position, one.expiry_ns, one.strike), len(strikes))
+    wide = LineOrder(
+        bucket=tuple(bucket.tolist()),
+        coin=tuple(ordinary[list(order.coin)].tolist()),
+        margined=tuple(ordinary[list(order.margined)].tolist()),
+        settles=order.settles,
+    )
+    return WideOrder(wide, ordinary, option, kind, expiry, expiries, strike)
+
+
 def line_table(model: Model, prices: Prices) -> F8:
     """What one unit or lot of each line does: (lines, columns) in 10^-6 USD.
 
@@ -105,6 +158,14 @@ def line_table(model: Model, prices: Prices) -> F8:
             row[moves] = 0.0
             row[moves + 2 + order.settles.index(model.risky.index(settlement))] = prices.lot_units[number]
     return table
+
+
+def wide_table(model: Model, prices: Prices) -> F8:
+    """The same with the rows of options, in the wider order."""
+    table = line_table(model, prices)
+    out = np.zeros((len(model.wide.order.bucket), table.shape[1]))
+    out[model.wide.ordinary], out[model.wide.option] = table, prices.options.table
+    return out
 
 
 def quantities(model: Model, book: BookRows) -> F8:

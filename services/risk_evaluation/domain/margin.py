@@ -23,7 +23,7 @@ from services.risk_evaluation.domain.option_sums import (
 )
 from services.risk_evaluation.domain.packages import options_in
 from services.risk_evaluation.domain.prices import Prices
-from services.risk_evaluation.domain.scan import Scan, capped_lots, order_losses, scan
+from services.risk_evaluation.domain.scan import Scan, capped_lots, order_losses, scan, scan_with_orders
 
 
 class State(IntEnum):
@@ -175,14 +175,13 @@ def with_orders(
     """The initial scan with open orders, and A at the worse of all buys and all sells filled: (underlyings, rows)."""
     if book.orders.row.shape[0] == 0:
         return initial, charged.total
-    change = sums.change.copy()
-    change[:, :-1] -= order_losses(model, prices, book)
+    losses = order_losses(model, prices, book)
     lots = capped_lots(model, book)
     buys, sells = order_notional(model, prices, book, lots.astype(np.float64))
     bought = add_ons(model, prices, book, sums.notional + buys, _filled(model, book, np.maximum(lots, 0)))
     sold = add_ons(model, prices, book, sums.notional - sells, _filled(model, book, np.minimum(lots, 0)))
     worse = np.maximum(charged.total, np.maximum(bought.total, sold.total))
-    return scan(model, change, model.initial_rows), worse
+    return scan_with_orders(model, sums.change, losses, model.initial_rows), worse
 
 
 def all_sums(model: Model, prices: Prices, book: BookRows) -> Sums:

@@ -18,7 +18,7 @@ from services.risk_evaluation.domain.grid import (
     maintenance_range,
     stress_scenarios,
 )
-from services.risk_evaluation.domain.lines import LineOrder, bucket_order, line_order
+from services.risk_evaluation.domain.lines import LineOrder, WideOrder, bucket_order, line_order, wide_order
 
 DAY_S = 86_400
 
@@ -49,7 +49,7 @@ class Model:
         parameters: the set it was built from.
         assets, instruments, margined, options, packages: column order of each kind of array.
         risky: columns of the assets whose price can move, in the order of `liquidity`; each with its lines a bucket.
-        lines: the order of everything an account can hold.
+        lines: the order of everything an account can hold but options. wide: with these.
         moves: (scenarios, assets); rows: initial grid, maintenance grid, stresses.
         names: one a row of `moves`.
         vols: (scenarios) move of volatilities, share of their range. skews: (scenarios) tilt of smiles, of the cap.
@@ -74,6 +74,7 @@ class Model:
     package_column: dict[int, int]
     risky: tuple[int, ...]
     lines: LineOrder
+    wide: WideOrder
     liquidity: tuple[Liquidity, ...]
     moves: F8
     vols: F8
@@ -131,8 +132,7 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
     for column in moving:
         down = fallen[:, column]
         deepest_initial = float(np.max(np.concatenate([down[:a], down[a + b :]]), initial=0.0))
-        deepest = float(np.max(down[a:], initial=0.0))
-        room = min(1.0 / rho - deepest, 1.0 - deepest_initial) - margin.options.basis / PPM
+        room = min(1.0 / rho - float(np.max(down[a:], initial=0.0)), 1.0 - deepest_initial) - margin.options.basis / PPM
         liquidity.append(_liquidity(known.get(column), max(0.0, room)))
     return Model(
         parameters=parameters,
@@ -147,7 +147,8 @@ def assemble(parameters: Parameters, *, initial: ScenarioSet, maintenance: Scena
         option_column={one.id: column for column, one in enumerate(options)},
         package_column={one.id: column for column, one in enumerate(packages)},
         risky=tuple(moving),
-        lines=line_order(moving, margined, asset_column, options),
+        lines=(lines := line_order(moving, margined, asset_column, options)),
+        wide=wide_order(lines, margined, options, [moving.index(asset_column[one.underlying]) for one in options]),
         liquidity=tuple(liquidity),
         moves=moves,
         vols=vols,

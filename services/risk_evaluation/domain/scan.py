@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,6 +62,35 @@ def scan(model: Model, change: F8, rows: slice) -> Scan:
             parts[position] = np.where(binds, -change[position, model.stress_rows][deepest, at], parts[position])
         loss = np.where(binds, floor, loss)
     return Scan(loss=loss, worst=worst.astype(np.int64), parts=parts)
+
+
+def scan_with_orders(model: Model, change: F8, losses: F8, rows: slice) -> Scan:
+    """The scan once orders may be filled: what they lose is summed by itself, then added to what lines lose.
+
+    Args:
+        losses: (underlyings, scenarios, rows) of `order_losses`. A kernel then does nothing more for the many buckets
+            without orders; `worst` and `parts` are to the floats' own rounding.
+    """
+    count = change.shape[2]
+    joint, joint_orders = np.zeros((rows.stop - rows.start, count)), np.zeros((rows.stop - rows.start, count))
+    stress = np.zeros((model.stress_rows.stop - model.stress_rows.start, count))
+    stress_orders, own, more = np.zeros_like(stress), np.zeros(count), np.zeros(count)
+    for position in range(change.shape[0]):
+        grid, lost = change[position, rows], losses[position, rows]
+        joint -= grid
+        joint_orders += lost
+        stress -= change[position, model.stress_rows]
+        stress_orders += losses[position, model.stress_rows]
+        without = np.maximum(np.max(-grid, axis=0), 0.0)
+        own += without
+        more += np.maximum(np.max(lost - grid, axis=0), 0.0) - without
+    together = np.maximum(np.max(joint + joint_orders, axis=0), 0.0)
+    loss = model.blend * together + (1.0 - model.blend) * (own + more)
+    if stress.shape[0]:
+        loss = np.maximum(loss, np.max(stress + stress_orders, axis=0))
+    change = change.copy()
+    change[:, :-1] -= losses
+    return replace(scan(model, change, rows), loss=loss)
 
 
 def order_losses(model: Model, prices: Prices, book: BookRows) -> F8:

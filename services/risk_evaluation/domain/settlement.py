@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ballast.events.v1 import market_pb2
 from libs.common.parameters import Delivery, Instrument
 from libs.common.units import PPM, SETTLEMENT_WINDOW_NS
 
@@ -38,17 +37,17 @@ class Faded:
     moving: float
 
 
-def settling_of(average: market_pb2.SettlementAverage) -> Settling | None:
+def settling_of(*, price: int, known_ppm: int, covered_ns: int, is_final: bool) -> Settling | None:
     """What a published average settles of a price; None while that is nothing.
 
     Time in which the index could not be used does not count, so the share is of the time that will have counted.
     """
-    if average.is_final:
-        return Settling(average.price, 1.0)
-    if average.price <= 0 or average.covered_ns <= 0:
+    if is_final:
+        return Settling(price, 1.0)
+    if price <= 0 or covered_ns <= 0:
         return None
-    left_ns = SETTLEMENT_WINDOW_NS * (PPM - average.known_ppm) / PPM
-    return Settling(average.price, average.covered_ns / (average.covered_ns + left_ns))
+    left_ns = SETTLEMENT_WINDOW_NS * (PPM - known_ppm) / PPM
+    return Settling(price, covered_ns / (covered_ns + left_ns))
 
 
 def counted(instrument: Instrument, settling: Settling | None) -> Settling | None:

@@ -162,7 +162,7 @@ def test_slopes_hold_over_the_window(key: int) -> None:
     start = reference(model, prices, kernel_table(model, prices))
     kinds, buckets = start.lines.shape
     width = kernel_table(model, prices).width
-    lines = len(model.lines.bucket)
+    lines = len(model.wide.order.bucket)
     middle = start.slopes.middle.reshape(kinds, lines, width)
     spread = start.slopes.spread.reshape(kinds, lines, width)
     moved = book.prices(at(PRICES | {key: PRICES[key] * (1.0 + WINDOW * 0.9)}))
@@ -171,7 +171,7 @@ def test_slopes_hold_over_the_window(key: int) -> None:
     kind, bucket = divmod(number, buckets)
     before, after = kernel_table(model, prices), kernel_table(model, moved)
     rows, value = model.initial_rows, sum(before.widths.lanes[:2])
-    for line in (line for line in range(lines) if model.lines.bucket[line] == bucket):
+    for line in (line for line in range(lines) if model.wide.order.bucket[line] == bucket):
         was, now = before.rows.reshape(lines, width)[line], after.rows.reshape(lines, width)[line]
         slope = ((now[value] - now[rows]) - (was[value] - was[rows])) / moves[number]
         room = spread[kind, line][rows] + 1e-6 * np.abs(middle[kind, line][rows]) + 1.0

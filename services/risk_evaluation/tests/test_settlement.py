@@ -76,11 +76,10 @@ def moments(path: Sequence[int]) -> Iterator[Moment]:
         spot = marks(btc=index, eth=3_000)
         known: dict[int, Settling] = {}
         if minute:
-            average = market_pb2.SettlementAverage(
+            settling = settling_of(
                 price=sum(path[:minute]) // minute, known_ppm=minute * PPM // MINUTES, is_final=minute == MINUTES,
                 covered_ns=minute * 60 * SECOND_NS,
             )  # fmt: skip
-            settling = settling_of(average)
             assert settling is not None
             known = {one.id: settling for one in MODEL.instruments if one.closes_ns}
         quoted = {**spot, FUTURE: spot[BTC_PERP]}
@@ -166,17 +165,20 @@ def test_what_is_delivered_is_worth_its_coins_to_the_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("average", "expected"),
+    ("price", "known_ppm", "covered", "expected"),
     [
-        ({"price": 0, "known_ppm": 10}, None),
-        ({"price": 50, "known_ppm": 10}, None),
-        ({"price": 50, "known_ppm": 500_000, "covered_ns": SETTLEMENT_WINDOW_NS // 2}, Settling(50, 0.5)),
-        ({"price": 50, "known_ppm": 500_000, "covered_ns": SETTLEMENT_WINDOW_NS // 6}, Settling(50, 0.25)),
-        ({"price": 50, "known_ppm": 1_000_000, "is_final": True}, Settling(50, 1.0)),
+        (0, 10, 0, None),
+        (50, 10, 0, None),
+        (50, 500_000, SETTLEMENT_WINDOW_NS // 2, Settling(50, 0.5)),
+        (50, 500_000, SETTLEMENT_WINDOW_NS // 6, Settling(50, 0.25)),
+        (50, 1_000_000, 0, Settling(50, 1.0)),
     ],
 )
-def test_time_that_did_not_count_makes_no_share(average: dict[str, int], expected: Settling | None) -> None:
-    assert settling_of(market_pb2.SettlementAverage(**average)) == expected  # type: ignore[arg-type]
+def test_time_that_did_not_count_makes_no_share(
+    price: int, known_ppm: int, covered: int, expected: Settling | None
+) -> None:
+    found = settling_of(price=price, known_ppm=known_ppm, covered_ns=covered, is_final=known_ppm == PPM)
+    assert found == expected
 
 
 def test_the_worker_hears_averages_with_the_marks_and_forgets_them_with_a_snapshot() -> None:

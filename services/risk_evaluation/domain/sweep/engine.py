@@ -15,15 +15,10 @@ from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.scan import capped_lots
 from services.risk_evaluation.domain.sweep.arena import Arena
-from services.risk_evaluation.domain.sweep.entities import (
-    ACCOUNTS_MAX,
-    OrderTable,
-    order_table,
-    scratch,
-    sweep_entities,
-)
+from services.risk_evaluation.domain.sweep.entities import ACCOUNTS_MAX, Scratch, sweep_entities
 from services.risk_evaluation.domain.sweep.kernel import sweep
 from services.risk_evaluation.domain.sweep.layout import KernelTable, kernel_table
+from services.risk_evaluation.domain.sweep.orders import OrderTable, order_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,8 @@ class Split:
     """Which accounts the fast kernel may take.
 
     Args:
-        alone: accounts without orders whose entity has no other. members_start, members: the rest by entity.
+        alone: accounts whose margin is a sum over lines: the only one of its entity, without orders, options and
+            dated futures. members_start, members: the rest by entity.
     """
 
     alone: I8
@@ -71,18 +67,18 @@ class Split:
     members: I8
 
 
-def split(entity: I8, has_orders: Sequence[bool] | U1) -> Split:
+def split(entity: I8, is_special: Sequence[bool] | U1) -> Split:
     """The split of a book; accounts of an entity in their order.
 
     Args:
-        entity: (accounts) number of the entity. has_orders: (accounts).
+        entity: (accounts) number of the entity. is_special: (accounts) has orders, options, or dated futures.
     """
     accounts = np.arange(entity.shape[0])
     if not entity.shape[0]:
         return Split(accounts, np.zeros(1, dtype=np.int64), accounts)
     size = np.bincount(entity)
-    ordered = np.bincount(entity, weights=np.asarray(has_orders, dtype=np.float64)) > 0.0
-    needs_all = (size[entity] > 1) | ordered[entity]
+    special = np.bincount(entity, weights=np.asarray(is_special, dtype=np.float64)) > 0.0
+    needs_all = (size[entity] > 1) | special[entity]
     rest = accounts[needs_all]
     rest = rest[np.argsort(entity[rest], kind="stable")]
     begins = np.flatnonzero(np.diff(entity[rest], prepend=-1))
@@ -108,17 +104,28 @@ def run_entities(arena: Arena, money: F8, table: KernelTable, orders: OrderTable
     """Margins of the members of a split; as `run_alone`."""
     _check(arena, money, table, out)
     invariant(orders.start.shape[0] == out.equity.shape[0] + 1, "I8", "expected orders of the same accounts")
-    net, size, claim, stamp = scratch(table)
+    extra, scratch = table.add_ons, _scratch(arena, table, orders, which)
     emits, odd = sweep_entities(
         which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money,
-        table.notional, table.rows, table.single, table.bucket, table.settles, table.ordinary, table.liquidity,
+        table.rows, table.single, table.bucket, table.settles, table.ordinary, table.liquidity,
         table.floor_mask, table.blend, table.rho_ppm, table.widths.maintenance, *table.shapes, orders.start,
-        orders.bucket, orders.instrument, orders.lots, orders.paid, orders.fee, orders.notional, orders.rows,
-        out.equity, out.initial_margin, out.maintenance_margin,
-        out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted, net, size, claim, stamp,
+        orders.bucket, orders.instrument, orders.lots, orders.paid, orders.fee, orders.leg_start,
+        orders.leg_line, orders.leg_lots, orders.notional, orders.rows, extra.kind, extra.expiry,
+        extra.expiries, extra.strike, extra.notional, extra.coins, extra.naked, extra.basis,
+        int(extra.expiries.max(initial=1)), out.equity, out.initial_margin, out.maintenance_margin,
+        out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted, *scratch.arrays,
     )  # fmt: skip
     invariant(odd == 0, "I8", "expected a number of 10^-6 USD")
     return int(emits)
+
+
+def _scratch(arena: Arena, table: KernelTable, orders: OrderTable, which: Split) -> Scratch:
+    # Room for the largest entity.
+    if not which.members.shape[0]:
+        return Scratch.of_size(table, lines=0, accounts=0)
+    each = arena.count[which.members] + np.diff(orders.start)[which.members]
+    lines = np.add.reduceat(each, which.members_start[:-1])
+    return Scratch.of_size(table, lines=int(lines.max()), accounts=int(np.diff(which.members_start).max()))
 
 
 def _check(arena: Arena, money: F8, table: KernelTable, out: Standings) -> None:
@@ -132,16 +139,30 @@ def arena_of(model: Model, book: BookRows) -> Arena:
     """The arena of a book."""
     held = quantities(model, book).T
     of, index = np.nonzero(held)
-    return Arena.of(lines=held.shape[1], accounts=book.rows, of=of, index=index, quantity=held[of, index])
+    line, quantity = model.wide.ordinary[index], held[of, index]
+    if not book.options.is_empty:
+        of = np.concatenate([of, book.options.row])
+        line = np.concatenate([line, model.wide.option[book.options.option]])
+        quantity = np.concatenate([quantity, book.options.lots.astype(np.float64)])
+        order = np.lexsort((line, of))
+        of, line, quantity = of[order], line[order], quantity[order]
+    return Arena.of(lines=len(model.wide.order.bucket), accounts=book.rows, of=of, index=line, quantity=quantity)
+
+
+def beyond_lines(model: Model, book: BookRows) -> I8:
+    """Rows whose margin is more than a sum over lines: those with options and dated futures."""
+    dated = np.any(book.lots[[number for number, one in enumerate(model.margined) if one.expiry_ns]] != 0, axis=0)
+    dated[book.options.row] = True
+    return np.flatnonzero(dated)
 
 
 def standings(model: Model, prices: Prices, book: BookRows) -> Standings:
     """Margins of a book, from nothing."""
     out, table = Standings.of(book.rows), kernel_table(model, prices)
     arena, money = arena_of(model, book), still_money(model, prices, book)
-    has_orders = np.zeros(book.rows, dtype=np.uint8)
-    has_orders[book.orders.row] = 1
-    which = split(book.entity, has_orders)
+    is_special = np.zeros(book.rows, dtype=np.uint8)
+    is_special[beyond_lines(model, book)] = is_special[book.orders.row] = 1
+    which = split(book.entity, is_special)
     run_alone(arena, money, table, which.alone, out)
     if which.members.shape[0]:
         lots = capped_lots(model, book)

@@ -1,6 +1,7 @@
-"""The kernel for what one account alone does not decide: open orders, and add-ons that an entity's accounts share.
+"""The kernel for what a sum over lines does not decide: open orders, options, add-ons that an entity's accounts share.
 
-The same sums in the same order as `kernel.sweep`, twice over the lines: notionals of all accounts of an entity first.
+The same sums in the same order as `kernel.sweep`, once over the lines of an entity's accounts; what each has in a
+bucket is an entry, which `add_ons.charge` then takes together.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from libs.common.parameters import InstrumentKind
 from services.risk_evaluation.domain.arrays import F8, I4, I8, U1
-from services.risk_evaluation.domain.columns import OrderColumns
-from services.risk_evaluation.domain.model import Model
-from services.risk_evaluation.domain.prices import Prices
+from services.risk_evaluation.domain.lines import OPTION, PLAIN
+from services.risk_evaluation.domain.sweep.add_ons import BASE, BOUGHT, SOLD, VARIANTS, charge
 from services.risk_evaluation.domain.sweep.compiled import compiled, inlined
 from services.risk_evaluation.domain.sweep.kernel import (
     FOUR,
@@ -28,7 +27,6 @@ from services.risk_evaluation.domain.sweep.kernel import (
     scans,
 )
 from services.risk_evaluation.domain.sweep.lanes import (
-    aligned,
     at,
     gains,
     lane,
@@ -43,82 +41,102 @@ from services.risk_evaluation.domain.sweep.lanes import (
     worst_pair,
     zeros,
 )
-from services.risk_evaluation.domain.sweep.layout import (
-    CLAIM,
-    LIQUIDITY_WIDTH,
-    NOTIONAL,
-    SLOW,
-    VALUE,
-    KernelTable,
-    padded,
-)
+from services.risk_evaluation.domain.sweep.layout import CLAIM, NOTIONAL, SLOW, VALUE, KernelTable
 
 ACCOUNTS_MAX = 256  # of an entity, docs/architecture.md
-BASE, BOUGHT, SOLD = range(3)
-VARIANTS = 3
+ENTRIES, POSITIONS, ENDING, COUNTS = range(4)
+FIGURES = 8  # of an account: value, slow marks' part, both scans, what orders open, worst scenario, charges so far
 
 
 @dataclass(frozen=True, slots=True)
-class OrderTable:
-    """Orders by account, then bucket, then order id, and what they trade at the marks in force.
+class Scratch:
+    """What the kernel works in, for the largest entity.
 
     Args:
-        start: (accounts + 1) first order of each account. bucket, instrument, lots, paid, fee: (orders) bucket, column
-            of the instrument, signed lots that count, price as units of what it is paid in, share of notional.
-        notional: (instruments) of a lot. rows: (instruments · 2 · (initial + tail)) value of a lot, then of a unit of
-            what its price is paid in.
+        bucket, sums, cost: (entries). of, line, lots: (positions). dated_of, dated_line, dated_lots: (dated futures).
+        figures: (accounts · 6). counts: entries, positions, dated futures so far; then first entry of each account.
+        The others: (lines · 2), (strikes · 2), (entries · 2), (entries · width), (buckets · width), (buckets),
+            (entries), (buckets · 2).
     """
 
-    start: I8
     bucket: I8
-    instrument: I8
+    sums: F8
+    cost: F8
+    of: I8
+    line: I8
     lots: F8
-    paid: F8
-    fee: F8
-    notional: F8
-    rows: F8
+    dated_of: I8
+    dated_line: I8
+    dated_lots: F8
+    figures: F8
+    counts: I8
+    by_line: F8
+    by_strike: F8
+    added: F8
+    own: F8
+    together: F8
+    size: F8
+    basis: F8
+    exposure: F8
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """All of it, as the kernel takes it."""
+        return tuple(getattr(self, name) for name in type(self).__slots__)
+
+    @classmethod
+    def of_size(cls, table: KernelTable, *, lines: int, accounts: int) -> Scratch:
+        """Room for entities of so many accounts that have so many lines and orders in all."""
+        buckets, width = table.add_ons.expiries.shape[0], int(table.add_ons.expiries.max(initial=1))
+        entries = lines + accounts * table.widths.claims + 1
+        one, two, three = (np.zeros(entries * each) for each in (1, 2, 3))
+        places = [np.zeros(entries, dtype=np.int64) for _ in range(5)]
+        return cls(
+            places[0], three, two, places[1], places[2], three.copy(), places[3], places[4], one,
+            np.zeros(accounts * FIGURES), np.zeros(COUNTS + accounts + 1, dtype=np.int64),
+            np.zeros(2 * table.bucket.shape[0]), np.zeros(2 * table.bucket.shape[0]), two.copy(),
+            np.zeros(entries * width), np.zeros(buckets * width), np.zeros(buckets), one.copy(), np.zeros(2 * buckets),
+        )  # fmt: skip
 
 
-def order_table(
-    model: Model, prices: Prices, table: KernelTable, orders: OrderColumns, lots: I8, *, accounts: int
-) -> OrderTable:
-    """The orders of all accounts; an order on an asset that never moves is left out, as the scan does.
-
-    Args:
-        orders: their rows are accounts. lots: signed, of each order, as far as it counts (`capped_lots`).
-    """
-    position = {asset: number for number, asset in enumerate(model.risky)}
-    of = np.array([position.get(model.asset_column[one.underlying], -1) for one in model.instruments], dtype=np.int64)
-    bucket = of[orders.instrument]
-    sequence = np.lexsort((np.arange(bucket.shape[0]), bucket, orders.row))
-    sequence = sequence[bucket[sequence] >= 0]
-    inverse = np.array([one.kind is InstrumentKind.INVERSE_PERP for one in model.instruments])[orders.instrument]
-    limit, ratio = orders.limit.astype(np.float64), prices.ratio[orders.instrument]
-    counts = np.bincount(orders.row[sequence], minlength=accounts)
-    return OrderTable(
-        start=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)]),
-        bucket=bucket[sequence],
-        instrument=orders.instrument[sequence],
-        lots=lots.astype(np.float64)[sequence],
-        paid=np.where(inverse, -ratio / limit, ratio * limit)[sequence],
-        fee=orders.fee[sequence],
-        notional=prices.order_notional,
-        rows=order_rows(
-            prices.order_value.T, prices.order_settle.T, model.initial_rows, model.stress_rows, table=table
-        ),
-    )
+@compiled
+def _note_order(
+    entry: int, first: int, line: int, bought: float, sold: float, of: I8, position_line: I8, position_lots: F8,
+    counts: I8,
+) -> None:  # fmt: skip
+    # An order on an option adds to that position of its entry, in the order of lines.
+    place = counts[POSITIONS]
+    while place > first and position_line[place - 1] >= line:
+        place -= 1
+    if place == counts[POSITIONS] or position_line[place] != line:
+        for each in range(counts[POSITIONS], place, -1):
+            of[each], position_line[each] = of[each - 1], position_line[each - 1]
+            for variant in range(VARIANTS):
+                position_lots[VARIANTS * each + variant] = position_lots[VARIANTS * (each - 1) + variant]
+        of[place], position_line[place] = entry, line
+        for variant in range(VARIANTS):
+            position_lots[VARIANTS * place + variant] = 0.0
+        counts[POSITIONS] += 1
+    position_lots[VARIANTS * place + BOUGHT] += bought
+    position_lots[VARIANTS * place + SOLD] += sold
 
 
-def order_rows(value: F8, settle: F8, initial: slice, stresses: slice, *, table: KernelTable) -> F8:
-    """The rows of an order table: (instruments, scenarios) each."""
-    a, _, c = table.widths.lanes
-    rows = aligned(value.shape[0] * 2 * (a + c))
-    lanes = rows.reshape(value.shape[0], 2, a + c)
-    first = a + CLAIM + table.widths.claims
-    for half, of in enumerate((value, settle)):
-        lanes[:, half, :a] = padded(of[:, initial], a)
-        lanes[:, half, first : first + table.widths.stresses] = of[:, stresses]
-    return rows
+@inlined
+def _note_line(
+    entry: int, kind: int, line: int, amount: float, of: I8, position_line: I8, position_lots: F8, dated_of: I8,
+    dated_line: I8, dated_lots: F8, counts: I8,
+) -> None:  # fmt: skip
+    if kind == PLAIN:
+        return
+    if kind == OPTION:
+        place = counts[POSITIONS]
+        of[place], position_line[place], position_lots[VARIANTS * place] = entry, line, amount
+        position_lots[VARIANTS * place + BOUGHT] = position_lots[VARIANTS * place + SOLD] = 0.0
+        counts[POSITIONS] += 1
+    else:
+        place = counts[ENDING]
+        dated_of[place], dated_line[place], dated_lots[place] = entry, line, amount
+        counts[ENDING] += 1
 
 
 @inlined
@@ -130,216 +148,194 @@ def _order_loss(row: int, rows: F8, shape: tuple[int, ...], settle: int, lots: f
 
 
 @inlined
-def _notionals(
-    account: int, start: I8, count: Any, index: Any, quantity: F8, notional: F8, rows: F8, bucket: I4, settles: I8,
-    ordinary: int, width: int, tail_at: int, order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8,
-    lot_notional: F8, net: F8, size: F8, claim: F8, stamp: I8, entity: int, ordered: bool,
-) -> None:  # fmt: skip
-    # Adds an account's notional on each bucket it touches to its entity's, with what its orders would buy and sell.
-    place, order = start[account], order_start[account]
-    end, last = place + count[account], order_start[account + 1]
-    settled, claims = 0, settles.shape[0]
-    for each in range(claims):
-        claim[0, each] = 0.0
-    buckets = net.shape[0] // VARIANTS
-    following = bucket_at(bucket, index, place) if place < end else buckets
-    while following < buckets or order < last or settled < claims:
-        number = min(following, integer(at(order_bucket, order))) if order < last else following
-        total = 0.0
-        for each in range(claims):
-            claim[1, each] = 0.0
-        if settled < claims and number >= ordinary + settled:
-            number = ordinary + settled
-            total = at(notional, settles[settled]) * claim[0, settled]
-            settled += 1
-        while following == number:
-            line, amount = integer(at(index, place)), at(quantity, place)
-            total += at(notional, line) * amount
-            for each in range(claims):
-                claim[1, each] += at(rows, line * width + tail_at + CLAIM + each) * amount
-            place += 1
-            following = bucket_at(bucket, index, place) if place < end else buckets
-        for each in range(claims):
-            claim[0, each] += claim[1, each]
-        bought, sold = 0.0, 0.0
-        while order < last and integer(at(order_bucket, order)) == number:
-            many = at(lots, order) * at(lot_notional, integer(at(order_instrument, order)))
-            bought += max(many, 0.0)
-            sold += max(-many, 0.0)
-            order += 1
-        # What another entity left is multiplied away: whether it was there cannot be foretold.
-        entry, kept = number * VARIANTS, 1.0 * (at(stamp, number) == entity)
-        stamp[number] = entity
-        net[entry + BASE] = at(net, entry + BASE) * kept + total
-        size[entry + BASE] = at(size, entry + BASE) * kept + abs(total)
-        if ordered:
-            net[entry + BOUGHT] = at(net, entry + BOUGHT) * kept + (total + bought)
-            size[entry + BOUGHT] = at(size, entry + BOUGHT) * kept + abs(total + bought)
-            net[entry + SOLD] = at(net, entry + SOLD) * kept + (total - sold)
-            size[entry + SOLD] = at(size, entry + SOLD) * kept + abs(total - sold)
-
-
-@compiled
-def _shared(liquidity: F8, number: int, own: float, net: float, size: float) -> float:
-    # The entity's cost, shared by size.
-    return cost_of_exit(liquidity, number, net) * (abs(own) / size if size > 0.0 else 0.0)
-
-
-@inlined
 def _bucket_orders(
-    order: int, last: int, number: int, initial: tuple[int, ...], tail: tuple[int, ...], tail_at: int,
-    order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8, lot_notional: F8, order_row: F8,
+    entry: int, first: int, order: int, last: int, number: int, initial: tuple[int, ...], tail: tuple[int, ...],
+    tail_at: int, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8, leg_start: I8, leg_line: I8,
+    leg_lots: F8, lot_notional: F8, order_row: F8, of: I8, position_line: I8, position_lots: F8, counts: I8,
 ) -> Any:  # fmt: skip
     # Losses of an account's orders in one bucket, what they would buy and sell, and the order that comes next.
     lost_i, lost_t, bought, sold, half = zeros(initial), zeros(tail), 0.0, 0.0, tail_at + len(tail)
     while order < last and at(order_bucket, order) == number:
-        row, many = at(order_instrument, order) * 2 * half, at(lots, order)
-        price, rate = at(paid, order), at(fee, order)
+        instrument, many = at(order_instrument, order), at(lots, order)
+        row, price, rate = instrument * 2 * half, at(paid, order), at(fee, order)
         lost_i = plus(lost_i, _order_loss(row, order_row, initial, half, many, price, rate))
         lost_t = plus(lost_t, _order_loss(row + tail_at, order_row, tail, half, many, price, rate))
-        many *= at(lot_notional, at(order_instrument, order))
+        for leg in range(at(leg_start, instrument), at(leg_start, instrument + 1)):
+            _note_order(entry, first, at(leg_line, leg), max(many, 0.0) * at(leg_lots, leg),
+                        min(many, 0.0) * at(leg_lots, leg), of, position_line, position_lots, counts)  # fmt: skip
+        many *= at(lot_notional, instrument)
         bought, sold, order = bought + max(many, 0.0), sold + max(-many, 0.0), order + 1
     return lost_i, lost_t, bought, sold, order
 
 
 @inlined
-def _exits(
-    liquidity: F8, number: int, mine: float, bought: float, sold: float, net: F8, size: F8, alone: bool, ordered: bool
-) -> Any:
-    # What leaving a bucket costs the account now, and at the worse of all its buys and all its sells filled.
-    if alone:
-        now = most = cost_of_exit(liquidity, number, mine)
-        if bought + sold > 0.0:
-            buys = cost_of_exit(liquidity, number, mine + bought)
-            most = max(now, max(buys, cost_of_exit(liquidity, number, mine - sold)))
-        return now, most
-    entry = number * VARIANTS
-    now = most = _shared(liquidity, number, mine, at(net, entry + BASE), at(size, entry + BASE))
-    if ordered:
-        buys = _shared(liquidity, number, mine + bought, at(net, entry + BOUGHT), at(size, entry + BOUGHT))
-        sells = _shared(liquidity, number, mine - sold, at(net, entry + SOLD), at(size, entry + SOLD))
-        most = max(now, max(buys, sells))
+def _is_option(held: int, number: int, kind: U1, index: Any, place: int) -> bool:
+    return held == number and at(kind, integer(at(index, place))) == OPTION
+
+
+@inlined
+def _exits(liquidity: F8, number: int, mine: float, bought: float, sold: float) -> tuple[float, float]:
+    # What leaving a bucket costs an account alone, now and at the worse of all its buys and all its sells filled.
+    now = most = cost_of_exit(liquidity, number, mine)
+    if bought + sold > 0.0:
+        buys = cost_of_exit(liquidity, number, mine + bought)
+        most = max(now, max(buys, cost_of_exit(liquidity, number, mine - sold)))
     return now, most
 
 
 @inlined
-def _sums(
-    account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, single: F8, bucket: I4,
-    settles: I8, ordinary: int, liquidity: F8, initial: tuple[int, ...], maintenance: tuple[int, ...],
+def _walk(
+    account: int, start: I8, count: Any, index: Any, quantity: F8, rows: F8, single: F8, bucket: I4, settles: I8,
+    ordinary: int, liquidity: F8, kind: U1, buckets: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
     tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
-    lot_notional: F8, order_row: F8, net: F8, size: F8, alone: bool, ordered: bool,
+    leg_start: I8, leg_line: I8, leg_lots: F8, lot_notional: F8, order_row: F8, entry_bucket: I8, sums: F8, of: I8,
+    position_line: I8, position_lots: F8, dated_of: I8, dated_line: I8, dated_lots: F8, counts: I8, simple: bool,
 ) -> Any:  # fmt: skip
-    # Sums over the buckets of an account: without its orders, with them, and the add-on of both.
+    # Sums over the buckets of an account, and over its orders; what it has in each bucket is charged or an entry.
     b, c = len(initial), len(initial) + len(maintenance)
-    width, claims, settled = c + len(tail), settles.shape[0], 0
-    place, order, buckets = start[account], order_start[account], net.shape[0] // VARIANTS
+    width, claims, settled, entry = c + len(tail), settles.shape[0], 0, counts[ENTRIES]
+    place, order = start[account], order_start[account]
     end, last = place + count[account], order_start[account + 1]
     joint_i, joint_m, joint_t, own, slower = zeros(initial), zeros(maintenance), zeros(tail), zeros(FOUR), zeros(tail)
-    ordered_i, ordered_t, ordered_own, cost, filled = zeros(initial), zeros(tail), 0.0, 0.0, 0.0
+    orders_i, orders_t, more, cost, filled = zeros(initial), zeros(tail), 0.0, 0.0, 0.0
     held = bucket_at(bucket, index, place) if place < end else buckets
     waits = at(order_bucket, order) if order < last else buckets
-    apart = False  # up to the first order, sums with orders are those without
     while held < buckets or waits < buckets or settled < claims:
-        number, line, amount = min(held, waits), 0, 0.0  # where only orders stand: nothing of any line
+        number, owed, first, terms = min(held, waits), False, counts[POSITIONS], 0
         if settled < claims and number >= ordinary + settled:
-            number, line, amount = ordinary + settled, settles[settled], lane(joint_t, CLAIM + settled)
+            number, owed = ordinary + settled, True  # the coin is owed after the options on it
             settled += 1
-        elif held == number:
-            line, amount = integer(at(index, place)), at(quantity, place)
-            place += 1
-            held = bucket_at(bucket, index, place) if place < end else buckets
-        lost_i, lost_m, lost_t = lost(rows, line * width, amount, initial, maintenance, tail)
-        if held == number:
-            while held == number:
-                row, amount = integer(at(index, place)) * width, at(quantity, place)
-                part_i, part_m, part_t = lost(rows, row, amount, initial, maintenance, tail)
-                lost_i, lost_m, lost_t = plus(lost_i, part_i), plus(lost_m, part_m), plus(lost_t, part_t)
+        line, amount = 0, 0.0  # where only orders stand: nothing of any line
+        lost_i, lost_m, lost_t = zeros(initial), zeros(maintenance), zeros(tail)
+        while held == number or owed:
+            if owed and not _is_option(held, number, kind, index, place):
+                line, amount, owed = settles[settled - 1], lane(joint_t, CLAIM + settled - 1), False
+            else:
+                line, amount = integer(at(index, place)), at(quantity, place)
+                if not simple:
+                    _note_line(entry, at(kind, line), line, amount, of, position_line, position_lots, dated_of,
+                               dated_line, dated_lots, counts)  # fmt: skip
                 place += 1
                 held = bucket_at(bucket, index, place) if place < end else buckets
+            more_i, more_m, more_t = lost(rows, line * width, amount, initial, maintenance, tail)
+            lost_i, lost_m, lost_t, terms = plus(lost_i, more_i), plus(lost_m, more_m), plus(lost_t, more_t), terms + 1
+        if terms > 1:
             worst = gains(worst_pair(lost_i, lost_m))
         else:
             worst = larger_of_pairs(times(load(single, line * 4, FOUR), amount))
-        mine, bought, sold, with_i, with_t, deepest = lane(lost_t, NOTIONAL), 0.0, 0.0, lost_i, lost_t, lane(worst, 0)
+        mine, bought, sold = lane(lost_t, NOTIONAL), 0.0, 0.0
         if waits == number:
-            if not apart:
-                apart, ordered_i, ordered_t, ordered_own = True, joint_i, joint_t, lane(own, 0)
             more_i, more_t, bought, sold, order = _bucket_orders(
-                order, last, number, initial, tail, b, order_bucket, order_instrument, lots, paid, fee, lot_notional,
-                order_row,
+                entry, first, order, last, number, initial, tail, b, order_bucket, order_instrument, lots, paid, fee,
+                leg_start, leg_line, leg_lots, lot_notional, order_row, of, position_line, position_lots, counts,
             )  # fmt: skip
             waits = at(order_bucket, order) if order < last else buckets
-            if bought + sold > 0.0:
-                with_i, with_t = plus(lost_i, more_i), plus(lost_t, more_t)
-                deepest = max(largest(with_i), 0.0)
+            orders_i, orders_t = plus(orders_i, more_i), plus(orders_t, more_t)
+            more += max(largest(plus(lost_i, more_i)), 0.0) - lane(worst, 0)
         own, slower = plus(own, worst), plus(slower, gains(lost_t))
         joint_i, joint_m, joint_t = plus(joint_i, lost_i), plus(joint_m, lost_m), plus(joint_t, lost_t)
-        if apart:
-            ordered_own += deepest
-            ordered_i, ordered_t = plus(ordered_i, with_i), plus(ordered_t, with_t)
-        now, most = _exits(liquidity, number, mine, bought, sold, net, size, alone, ordered)
-        cost, filled = cost + now, filled + most
-    if not apart:
-        ordered_i, ordered_t, ordered_own = joint_i, joint_t, lane(own, 0)
-    return joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled
+        if simple:
+            now, most = _exits(liquidity, number, mine, bought, sold)
+            cost, filled = cost + now, filled + most
+        else:
+            entry_bucket[entry], sums[VARIANTS * entry + BASE] = number, mine
+            sums[VARIANTS * entry + BOUGHT], sums[VARIANTS * entry + SOLD] = mine + bought, mine - sold
+            entry += 1
+    counts[ENTRIES] = entry
+    return joint_i, joint_m, joint_t, own, slower, orders_i, orders_t, more, cost, filled
 
 
-def scratch(table: KernelTable) -> tuple[F8, F8, F8, I8]:
-    """What `sweep_entities` works in: net and size of an entity by variant and bucket, claims, who was there last."""
-    buckets = table.liquidity.shape[0] // LIQUIDITY_WIDTH
-    sums = np.zeros((2, buckets * VARIANTS))
-    return sums[0], sums[1], np.zeros((2, table.widths.claims)), np.full(buckets, -1, dtype=np.int64)
+@inlined
+def _is_simple(account: int, start: I8, count: Any, index: Any, kind: U1, order_start: I8, order_instrument: I8,
+               leg_start: I8) -> bool:  # fmt: skip
+    # Whether an account has neither options nor what ends, nor orders on options.
+    for place in range(start[account], start[account] + count[account]):
+        if at(kind, integer(at(index, place))) != PLAIN:
+            return False
+    for order in range(order_start[account], order_start[account + 1]):
+        if at(leg_start, at(order_instrument, order)) != at(leg_start, at(order_instrument, order) + 1):
+            return False
+    return True
+
+
+@inlined
+def _publish(
+    begin: int, end: int, members: I8, figures: F8, cost: F8, counts: I8, rho_ppm: int, equity: I8, initial_margin: I8,
+    maintenance_margin: I8, new_risk: I8, worst: U1, state: U1, emitted: I8, emits: int, odd: int,
+) -> tuple[int, int]:  # fmt: skip
+    for turn in range(begin, end):
+        account, figure = members[turn], FIGURES * (turn - begin)
+        now, filled = figures[figure + 6], figures[figure + 7]
+        for entry in range(counts[COUNTS + turn - begin], counts[COUNTS + 1 + turn - begin]):
+            now, filled = now + cost[2 * entry], filled + cost[2 * entry + 1]
+        value, scan_i = figures[figure], figures[figure + 3]
+        needed, wanted = figures[figure + 2] + now, scan_i + filled + figures[figure + 4]
+        odd += np.isnan(value + needed + wanted)
+        have, maintain, first, standing = rounded(value, needed, wanted, rho_ppm)
+        equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, first
+        new_risk[account], worst[account] = down(value - figures[figure + 1]), integer(figures[figure + 5])
+        emitted[emits] = account
+        emits += standing != state[account]
+        state[account] = standing
+    return emits, odd
 
 
 @compiled
 def sweep_entities(
     members_start: I8, members: I8, start: I8, count: Any, index: Any, quantity: F8, money: F8,
-    notional: F8, rows: F8, single: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
+    rows: F8, single: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
     blend: float, rho_ppm: int, scenarios: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
     tail: tuple[int, ...], order_start: I8, order_bucket: I8, order_instrument: I8, lots: F8, paid: F8, fee: F8,
-    lot_notional: F8, order_row: F8, equity: I8, initial_margin: I8, maintenance_margin: I8, new_risk: I8, worst: U1,
-    state: U1, emitted: I8, net: F8, size: F8, claim: F8, stamp: I8,
+    leg_start: I8, leg_line: I8, leg_lots: F8, lot_notional: F8, order_row: F8, kind: U1, expiry: I8, expiries: I8,
+    strike: I8, notional: F8, coins: F8, naked: float, basis: float, width: int, equity: I8, initial_margin: I8,
+    maintenance_margin: I8, new_risk: I8, worst: U1, state: U1, emitted: I8, entry_bucket: I8, sums: F8, cost: F8,
+    of: I8, position_line: I8, position_lots: F8, dated_of: I8, dated_line: I8, dated_lots: F8, figures: F8,
+    counts: I8, by_line: F8, by_strike: F8, added: F8, own_groups: F8, together: F8, size: F8, based: F8,
+    exposure: F8,
 ) -> tuple[int, int]:  # fmt: skip
     """Margins of the accounts of some entities.
 
     Args:
         members_start, members: (entities + 1), accounts of each. order_start .. order_row: `OrderTable`.
-        net .. stamp: `scratch`. The others, and what is returned: as of `kernel.sweep`.
+        kind .. basis: `AddOnTable`; width: most expiries of a bucket. entry_bucket .. exposure: `Scratch`.
+        The others, and what is returned: as of `kernel.sweep`.
     """
-    claims, rest = settles.shape[0], 1.0 - blend
-    c = len(initial) + len(maintenance)
     emits, odd = 0, 0
     for entity in range(members_start.shape[0] - 1):
-        first, last = members_start[entity], members_start[entity + 1]
-        alone, waiting = last - first == 1, 0
-        for at_member in range(first, last):
-            waiting += order_start[members[at_member] + 1] - order_start[members[at_member]]
-        if not alone:
-            for at_member in range(first, last):
-                _notionals(
-                    members[at_member], start, count, index, quantity, notional, rows, bucket, settles, ordinary,
-                    c + len(tail), c, order_start, order_bucket, order_instrument, lots, lot_notional, net, size, claim,
-                    stamp, entity, waiting > 0,
-                )  # fmt: skip
-        for at_member in range(first, last):
-            account = members[at_member]
-            fetch_ahead(members, at_member, start, count, index, quantity, money, equity)
-            joint_i, joint_m, joint_t, own, slower, ordered_i, ordered_t, ordered_own, cost, filled = _sums(
-                account, start, count, index, quantity, rows, single, bucket, settles, ordinary, liquidity, initial,
-                maintenance, tail, order_start, order_bucket, order_instrument, lots, paid, fee, lot_notional,
-                order_row, net, size, alone, waiting > 0,
+        begin, end, ordered = members_start[entity], members_start[entity + 1], 0
+        counts[ENTRIES] = counts[POSITIONS] = counts[ENDING] = counts[COUNTS] = 0
+        for turn in range(begin, end):
+            account, figure = members[turn], FIGURES * (turn - begin)
+            fetch_ahead(members, turn, start, count, index, quantity, money, equity)
+            ordered += order_start[account + 1] - order_start[account]
+            simple = end - begin == 1 and _is_simple(
+                account, start, count, index, kind, order_start, order_instrument, leg_start
+            )
+            joint_i, joint_m, joint_t, own, slower, orders_i, orders_t, more, now, filled = _walk(
+                account, start, count, index, quantity, rows, single, bucket, settles, ordinary, liquidity, kind,
+                expiries.shape[0], initial, maintenance, tail, order_start, order_bucket, order_instrument, lots, paid,
+                fee, leg_start, leg_line, leg_lots, lot_notional, order_row, entry_bucket, sums, of, position_line,
+                position_lots, dated_of, dated_line, dated_lots, counts, simple,
             )  # fmt: skip
-            floors = plus(joint_t, load(floor_mask, 0, tail))
-            scan_m, scan_i, which = scans(joint_i, joint_m, floors, own, blend, scenarios, CLAIM + claims)
-            ordered = blend * max(largest(ordered_i), 0.0) + rest * ordered_own
-            opened = max(ordered, largest(plus(ordered_t, load(floor_mask, 0, tail)))) - scan_i
-            needed, wanted = scan_m + cost, scan_i + filled + opened
-            value = money[account] + lane(joint_t, VALUE)
-            odd += np.isnan(value + needed + wanted)
-            have, maintain, begin, now = rounded(value, needed, wanted, rho_ppm)
-            equity[account], maintenance_margin[account], initial_margin[account] = have, maintain, begin
-            new_risk[account] = down(value - lane(slower, SLOW))
-            worst[account] = which
-            emitted[emits] = account
-            emits += now != state[account]
-            state[account] = now
+            mask = load(floor_mask, 0, tail)
+            scan_m, scan_i, which = scans(
+                joint_i, joint_m, plus(joint_t, mask), own, blend, scenarios, CLAIM + settles.shape[0]
+            )
+            with_orders = blend * max(largest(plus(joint_i, orders_i)), 0.0) + (1.0 - blend) * (lane(own, 0) + more)
+            opened = max(with_orders, largest(plus(plus(joint_t, orders_t), mask))) - scan_i
+            figures[figure], figures[figure + 1] = money[account] + lane(joint_t, VALUE), lane(slower, SLOW)
+            figures[figure + 2], figures[figure + 3], figures[figure + 4] = scan_m, scan_i, opened
+            figures[figure + 5], figures[figure + 6], figures[figure + 7] = which, now, filled
+            counts[COUNTS + 1 + turn - begin] = counts[ENTRIES]
+        if counts[ENTRIES]:
+            charge(
+                counts[ENTRIES], entry_bucket, sums, cost, counts[POSITIONS], of, position_line, position_lots,
+                counts[ENDING], dated_of, dated_line, dated_lots, ordered > 0, liquidity, notional, coins, expiry,
+                expiries, strike, naked, basis, width, by_line, by_strike, added, own_groups, together, size, based,
+                exposure,
+            )  # fmt: skip
+        emits, odd = _publish(
+            begin, end, members, figures, cost, counts, rho_ppm, equity, initial_margin, maintenance_margin, new_risk,
+            worst, state, emitted, emits, odd,
+        )  # fmt: skip
     return emits, odd

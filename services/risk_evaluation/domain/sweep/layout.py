@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.risk_evaluation.domain.arrays import F8, I4, I8
-from services.risk_evaluation.domain.lines import LineOrder, line_table
+from services.risk_evaluation.domain.lines import LineOrder, wide_table
 from services.risk_evaluation.domain.liquidity import capped_from
 from services.risk_evaluation.domain.model import Liquidity, Model
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.sweep.lanes import FOLD, aligned, shape
+from services.risk_evaluation.domain.sweep.special import AddOnTable, add_on_table, no_add_ons
 
 # Lanes of the tail: what a line is worth, loses under the slow marks, its notional, its claims, then joint stresses.
 VALUE, SLOW, NOTIONAL, CLAIM = range(4)
@@ -49,14 +50,12 @@ class KernelTable:
         rows: (lines · width) flat: losses in the initial grid, in the maintenance grid, tail.
         single: (lines · 4) largest and least loss in the initial, in the maintenance grid, no move among them.
         bucket: (lines) as in `LineOrder`; `ordinary` is the first that settles others, `settles` lines of those coins.
-        notional: (lines) of a unit, once more: a walk for it alone then stays in the nearest cache.
-        liquidity: (buckets · 5). floor_mask: (tail) 0 for stresses, else -infinity.
+        liquidity: (buckets · 5). floor_mask: (tail) 0 for stresses, else -infinity. add_ons: of options and what ends.
     """
 
     widths: Widths
     rows: F8
     single: F8
-    notional: F8
     bucket: I4
     settles: I8
     ordinary: int
@@ -64,6 +63,7 @@ class KernelTable:
     floor_mask: F8
     blend: float
     rho_ppm: int
+    add_ons: AddOnTable
 
     @property
     def width(self) -> int:
@@ -79,7 +79,7 @@ class KernelTable:
 
 def kernel_table(model: Model, prices: Prices) -> KernelTable:
     """The table of a model at these prices."""
-    table = line_table(model, prices)
+    table = wide_table(model, prices)
     moves = model.moves.shape[0]
     return pack(
         initial=table[:, model.initial_rows],
@@ -87,10 +87,11 @@ def kernel_table(model: Model, prices: Prices) -> KernelTable:
         stresses=table[:, model.stress_rows],
         slow=table[:, moves],
         rest=table[:, moves + 1 :],
-        order=model.lines,
+        order=model.wide.order,
         liquidity=prices.liquidity,
         blend=model.blend,
         rho_ppm=model.initial_over_maintenance_ppm,
+        add_ons=add_on_table(model, prices),
     )
 
 
@@ -105,6 +106,7 @@ def pack(
     liquidity: tuple[Liquidity, ...],
     blend: float,
     rho_ppm: int,
+    add_ons: AddOnTable | None = None,
 ) -> KernelTable:
     """The table from what a unit of each line changes.
 
@@ -136,7 +138,6 @@ def pack(
         widths=widths,
         rows=rows,
         single=single,
-        notional=np.ascontiguousarray(tail[:, NOTIONAL]),
         bucket=np.array(order.bucket, dtype=np.int32),
         settles=np.array([order.coin[position] for position in order.settles], dtype=np.int64),
         ordinary=len(order.coin) - len(order.settles),
@@ -144,6 +145,7 @@ def pack(
         floor_mask=mask,
         blend=blend,
         rho_ppm=rho_ppm,
+        add_ons=add_ons or no_add_ons(lines, len(order.coin)),
     )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from libs.common.ids import account_id
 from services.risk_evaluation.domain.arrays import F8, I4, I8, U1, Mask
 from services.risk_evaluation.domain.columns import Column, Columns, OpenOrder, OrderColumns
-from services.risk_evaluation.domain.lines import quantities, still_money
-from services.risk_evaluation.domain.margin import evaluate
+from services.risk_evaluation.domain.lines import OPTION, quantities, still_money
 from services.risk_evaluation.domain.model import Model
+from services.risk_evaluation.domain.option_rows import OptionRows
 from services.risk_evaluation.domain.prices import Prices, price_book
 from services.risk_evaluation.domain.scan import capped_lots
 from services.risk_evaluation.domain.sweep.arena import Arena
@@ -20,14 +20,15 @@ from services.risk_evaluation.domain.sweep.engine import (
     Split,
     Standings,
     arena_of,
+    beyond_lines,
     run_alone,
     run_entities,
     split,
 )
-from services.risk_evaluation.domain.sweep.entities import order_table
 from services.risk_evaluation.domain.sweep.fingerprints import LINE, sum_of_lines
 from services.risk_evaluation.domain.sweep.layout import KernelTable, kernel_table
 from services.risk_evaluation.domain.sweep.movers import WINDOW, Reference, is_covered, reference
+from services.risk_evaluation.domain.sweep.orders import order_table
 from services.risk_evaluation.domain.sweep.ticks import Ticks
 
 ROWS_AT_ONCE = 16_384
@@ -76,11 +77,12 @@ class LiveBook:
         self._is_worn = False  # whether the intervals are worth laying anew
         self._is_fresh: Mask = np.zeros(0, dtype=np.bool_)
         self._is_member: Mask = np.zeros(0, dtype=np.bool_)
-        self._arena = Arena(lines=len(model.lines.bucket))
+        self._arena = Arena(lines=len(model.wide.order.bucket))
         self._money: F8 = np.zeros(0)
         self._out = Standings.of(0)
-        self._was_ordered: U1 = np.zeros(0, dtype=np.uint8)
-        self._split = self._shared = split(np.zeros(0, dtype=np.int64), self._was_ordered)
+        self._is_beyond: U1 = np.zeros(0, dtype=np.uint8)  # who holds options or dated futures
+        self._was_special: U1 = np.zeros(0, dtype=np.uint8)
+        self._split = self._shared = split(np.zeros(0, dtype=np.int64), self._was_special)
         self._is_shared: Mask = np.zeros(0, dtype=np.bool_)  # who is not alone in its entity
 
     def under(self, model: Model) -> None:
@@ -108,7 +110,6 @@ class LiveBook:
             orders = order_table(self._model, prices, table, every, self._counting(every), accounts=count)
             run_entities(self._arena, self._money, table, orders, which, self._out)
             self._is_fresh[which.members] = True
-        self._beyond_lines(prices)
         return self._out
 
     def _tick(self, prices: Prices, table: KernelTable, changed: I4) -> bool:
@@ -151,16 +152,6 @@ class LiveBook:
         self._ticking = _Ticking(ticks, start, self._funding, self._out.equity.shape[0])
         self._is_worn = False
 
-    def _beyond_lines(self, prices: Prices) -> None:
-        """Entities with options or dated futures: the kernel sums lines, the oracle knows their add-ons too."""
-        rows = self._columns.beyond_lines()
-        if rows:
-            margins = evaluate(self._model, prices, self._columns.some_rows(rows))
-            for name in ("equity", "initial_margin", "maintenance_margin", "equity_for_new_risk", "state"):
-                getattr(self._out, name)[rows] = getattr(margins, name)
-            self._out.worst_scenario[rows] = margins.worst_scenario
-            self._is_fresh[rows] = True
-
     def _counting(self, orders: OrderColumns) -> I8:
         """Signed lots of each order as far as it counts: one that may only reduce, up to the position."""
         reducing = np.unique(orders.row[orders.reduce_only])
@@ -171,19 +162,19 @@ class LiveBook:
         return lots
 
     def _split_now(self) -> Split:
-        """The split; made anew where accounts came, else only what orders came and went for."""
-        is_ordered = self._columns.is_ordered
-        count = is_ordered.shape[0]
+        """The split; made anew where accounts came, else only what orders and options came and went for."""
+        is_special = self._columns.is_ordered | self._is_beyond
+        count = is_special.shape[0]
         if count != self._is_shared.shape[0]:
             self._shared = split(self._columns.entities, np.zeros(count, dtype=np.uint8))
             self._is_shared = np.zeros(count, dtype=np.bool_)
             self._is_shared[self._shared.members] = True
-        if not np.array_equal(is_ordered, self._was_ordered):
-            self._was_ordered = is_ordered.copy()
-            single = np.flatnonzero(self._was_ordered & ~self._is_shared)
+        if not np.array_equal(is_special, self._was_special):
+            self._was_special = is_special
+            single = np.flatnonzero((is_special > 0) & ~self._is_shared)
             start = self._shared.members_start
             ends = start[-1] + np.arange(1, single.shape[0] + 1)
-            self._is_member = self._is_shared | (self._was_ordered > 0)
+            self._is_member = self._is_shared | (is_special > 0)
             self._split = Split(
                 np.flatnonzero(~self._is_member),
                 np.concatenate([start, ends]),
@@ -194,19 +185,36 @@ class LiveBook:
     def _follow(self, prices: Prices, count: int) -> I8:
         changed = self._columns.take_changed()
         if count != self._money.shape[0]:
-            self._money = np.concatenate([self._money, np.zeros(count - self._money.shape[0])])
+            more = count - self._money.shape[0]
+            self._money = np.concatenate([self._money, np.zeros(more)])
+            self._is_beyond = np.concatenate([self._is_beyond, np.zeros(more, dtype=np.uint8)])
             self._out = self._out.with_room(count)
         if len(changed) == count >= ROWS_AT_ONCE:  # a whole book at once, as after a start
             book = self._columns.all_rows()
             self._arena, self._ticking = arena_of(self._model, book), None
             self._money = still_money(self._model, prices, book)
+            self._is_beyond[:] = 0
+            self._is_beyond[beyond_lines(self._model, book)] = 1
             return np.arange(count)
-        lines = np.arange(len(self._model.lines.bucket))
+        lines = self._model.wide.ordinary
         for begin in range(0, len(changed), ROWS_AT_ONCE):
             rows = changed[begin : begin + ROWS_AT_ONCE]
             book = self._columns.some_rows(rows)
             held = quantities(self._model, book).T
             self._money[rows] = still_money(self._model, prices, book)
             self._arena.set(np.repeat(rows, lines.shape[0]), np.tile(lines, len(rows)), held.reshape(-1))
+            self._follow_options(rows, book.options)
+            self._is_beyond[rows] = 0
+            self._is_beyond[np.array(rows)[beyond_lines(self._model, book)]] = 1
         self._arena.take_dirty()
         return np.array(changed, dtype=np.int64)
+
+    def _follow_options(self, rows: list[int], options: OptionRows) -> None:
+        """Overwrites the options of these rows, of which `options` names those that are there."""
+        kind = self._model.wide.kind
+        of, line = np.array(rows, dtype=np.int64)[options.row], self._model.wide.option[options.option]
+        for row in (row for row in rows if self._is_beyond[row]):
+            held = self._arena.row(row)[0].astype(np.int64)
+            gone = np.setdiff1d(held[kind[held] == OPTION], line[of == row])
+            self._arena.set(np.full(gone.shape[0], row), gone, np.zeros(gone.shape[0]))
+        self._arena.set(of, line, options.lots.astype(np.float64))

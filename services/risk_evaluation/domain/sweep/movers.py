@@ -14,7 +14,7 @@ import numpy as np
 from libs.common.parameters import InstrumentKind
 from libs.common.units import PPM
 from services.risk_evaluation.domain.arrays import F8, I8
-from services.risk_evaluation.domain.lines import line_table
+from services.risk_evaluation.domain.lines import wide_table
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.sweep.intervals import Bounds, Slopes, slopes
@@ -79,7 +79,7 @@ def is_covered(model: Model) -> bool:
 
 def reference(model: Model, prices: Prices, table: KernelTable) -> Reference:
     """The reference at these prices. Requires `is_covered`."""
-    order = model.lines
+    order = model.wide.order
     buckets = len(order.coin)
     margined: list[list[int]] = [[] for _ in range(buckets)]
     for line in order.margined:
@@ -109,8 +109,8 @@ class _Slopes:
 
 
 def _bounds(model: Model, prices: Prices) -> tuple[_Slopes, _Slopes]:
-    order, scenarios = model.lines, model.moves.shape[0]
-    table = line_table(model, prices)
+    order, scenarios = model.wide.order, model.moves.shape[0]
+    table = wide_table(model, prices)
     value, notional = table[:, scenarios + 1], table[:, scenarios + 2]
     whole = np.concatenate([table[:, :scenarios] + value[:, None], value[:, None], notional[:, None]], axis=1)
     low, high = (_Slopes(np.zeros_like(whole), np.zeros_like(whole)) for _ in range(2))
@@ -144,7 +144,7 @@ def _of(bounds: _Slopes, model: Model, lines: I8 | None) -> Bounds:
 
 def _spread_bounds(model: Model, prices: Prices) -> tuple[Bounds, Bounds]:
     # A is at most ρ times the half spread's share of the net notional, which the window may widen.
-    notional = line_table(model, prices)[:, model.moves.shape[0] + 2] * (model.initial_over_maintenance_ppm / PPM)
+    notional = wide_table(model, prices)[:, model.moves.shape[0] + 2] * (model.initial_over_maintenance_ppm / PPM)
     near, far = notional * (1.0 - WINDOW), notional * (1.0 + WINDOW)
     nothing = np.zeros((notional.shape[0], model.moves.shape[0] + 2))
     rest = nothing[:, model.maintenance_rows], nothing[:, model.stress_rows], nothing[:, -2:]
@@ -154,10 +154,10 @@ def _spread_bounds(model: Model, prices: Prices) -> tuple[Bounds, Bounds]:
 
 def _marks(model: Model, prices: Prices) -> F8:
     # By line: something that moves with its mark in proportion, 0 without one.
-    found = np.zeros(len(model.lines.bucket))
-    for position, line in enumerate(model.lines.coin):
+    found = np.zeros(len(model.wide.order.bucket))
+    for position, line in enumerate(model.wide.order.coin):
         found[line] = prices.unit[model.risky[position]]
-    for number, (one, line) in enumerate(zip(model.margined, model.lines.margined, strict=True)):
+    for number, (one, line) in enumerate(zip(model.margined, model.wide.order.margined, strict=True)):
         notional = float(prices.lot_notional[number])
         if one.kind is InstrumentKind.INVERSE_PERP:
             found[line] = float(prices.settle[number]) / notional if notional > 0.0 else 0.0
