@@ -62,6 +62,7 @@ class PartitionRisk:
         self._keep(np.zeros(0, dtype=np.uint8))
         self._frame = 0
         self._until_full = 0
+        self._is_new = True  # nothing published since the partition was assigned
         self._turn = 0  # row with which the next part of everyone begins
         self._swept: Standings | None = None
         self._swept_at = (0, 0)  # sequences of the journal and of the marks it was swept at
@@ -90,7 +91,7 @@ class PartitionRisk:
 
     def begin(self) -> None:
         """The first frame to come is a full one: another worker may have published since."""
-        self._until_full = 0
+        self._until_full, self._is_new = 0, True
         self.decisions.forget()
 
     @property
@@ -113,6 +114,7 @@ class PartitionRisk:
         """
         columns, prices = self.fold.columns, self.prices(market)
         count = len(columns.accounts)
+        self._is_new = False
         full = self._until_full == 0 and count <= FULL_ROWS_MAX
         self._until_full = FULL_EVERY_FRAMES - 1 if self._until_full == 0 else self._until_full - 1
         before = np.zeros(count, dtype=np.uint8)
@@ -190,7 +192,7 @@ class PartitionRisk:
         columns = self.fold.columns
         touched = [columns.row_of[account] for account in self._touched if account in columns.row_of]
         self._touched.clear()
-        if not touched or self._until_full == 0:
+        if not touched or self._is_new:  # a full frame is under way
             return []
         rows = columns.entity_rows(touched)
         prices = self.prices(market)

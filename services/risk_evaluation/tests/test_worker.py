@@ -77,6 +77,15 @@ async def test_accounts_that_matter_are_in_every_frame() -> None:
     assert partial.fingerprint == desk.fingerprint.digest
 
 
+async def test_what_is_touched_is_answered_at_once_though_the_next_frame_is_a_full_one() -> None:
+    desk = await desk_with(100_000)
+    for turn in range(45):
+        await desk.marks()
+        desk.screen.clear()
+        await desk.journal(posting(ME, USD, CASH, turn * DOLLAR))
+        assert [(list(one.account), one.full) for one in desk.screen.frames] == [([ME], False)], turn
+
+
 @pytest.mark.parametrize("missing", ["live", "caught_up", "in_force"])
 async def test_nothing_is_published_before_all_is_there(missing: str) -> None:
     desk = await desk_with(1_000, 10, **{missing: False})
