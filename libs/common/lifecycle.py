@@ -49,11 +49,16 @@ def _venue_claim(effect: journal_pb2.Effect) -> _Item:
     return (56, one.venue, one.number, one.account), None if one.is_over else value
 
 
+def _distribution_told(effect: journal_pb2.Effect) -> _Item:
+    return (52, effect.distribution_told.partition), (effect.distribution_told.number,)
+
+
 LIFECYCLE_ITEMS: dict[str, Callable[[journal_pb2.Effect], _Item]] = {
     "listing": _listing,
     "sweep": _sweep,
     "redenomination": _redenomination,
     "distribution": _distribution,
+    "distribution_told": _distribution_told,
     "venue_share": _venue_share,
     "deleveraging": _deleveraging,
     "venue_claim": _venue_claim,
@@ -73,6 +78,7 @@ class Lifecycle:
         self.sweeps: dict[tuple[int, int], lifecycle_pb2.Sweep] = {}
         self.redenominations: dict[int, lifecycle_pb2.Redenomination] = {}  # asset that went
         self.distributions: dict[int, lifecycle_pb2.Distribution] = {}
+        self.distributions_told: dict[int, int] = {}  # other partition -> number of the last that has begun there
         self.venue_shares: dict[int, lifecycle_pb2.VenueShare] = {}  # the last by venue
         self.deleveragings: dict[int, deleveraging_pb2.Deleveraging] = {}  # over partitions, by episode; under way only
         self.venue_claims: dict[tuple[int, int], dict[int, lifecycle_pb2.VenueClaim]] = {}  # (venue, number) -> account
@@ -104,6 +110,8 @@ class Lifecycle:
                 distribution = lifecycle_pb2.Distribution()
                 distribution.CopyFrom(effect.distribution)
                 self.distributions[distribution.number] = distribution
+            case "distribution_told":
+                self.distributions_told[effect.distribution_told.partition] = effect.distribution_told.number
             case "venue_share":
                 share = lifecycle_pb2.VenueShare()
                 share.CopyFrom(effect.venue_share)

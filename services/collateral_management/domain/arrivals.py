@@ -9,6 +9,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, system_kind
 from services.collateral_management.domain import (
     capital,
+    cuts,
     deleveragings,
     guards,
     money,
@@ -38,24 +39,30 @@ def _transfer(draft: Draft, one: Arrived) -> None:
     account = draft.state.aliases.get(one.to_account, one.to_account)
     attributes = draft.account(account)
     if attributes is not None and attributes.owner == one.owner and not attributes.closed:
-        movements.credit(draft, account, source=movements.in_transit(draft, one.from_partition), lines=one.lines)
+        _credit(draft, account, one)
         return
     suspense = money.house(draft, SystemAccount.SUSPENSE)
     movements.land(draft, one, suspense)
     draft.alert("transfer_returned", account=0, detail=f"no account {one.to_account} of {one.owner!r} lives here")
     back = movement_pb2.Movement(
         to_partition=one.from_partition, kind=words.MOVEMENT_KIND_RETURN, account=one.to_account,
-        to_account=one.account, owner=one.owner,
+        to_account=one.account, owner=one.owner, distributions=one.distributions,
         lines=[movements.line(suspense, each.asset, each.kind, each.units) for each in one.lines],
     )  # fmt: skip
     movements.send(draft, back)
+
+
+def _credit(draft: Draft, account: int, one: Arrived) -> None:
+    away = movements.in_transit(draft, one.from_partition)
+    if movements.credit(draft, account, source=away, lines=one.lines, distributions=one.distributions):
+        cuts.credit_arrived(draft, account, one.lines, distributions=one.distributions)
 
 
 def _return(draft: Draft, one: Arrived) -> None:
     account = draft.state.aliases.get(one.to_account, one.to_account)
     attributes = draft.account(account)
     if attributes is not None and attributes.owner == one.owner:
-        movements.credit(draft, account, source=movements.in_transit(draft, one.from_partition), lines=one.lines)
+        _credit(draft, account, one)
         return
     movements.land(draft, one, money.house(draft, SystemAccount.SUSPENSE))  # it does not go to and fro for ever
     draft.alert("fact_in_suspense", account=0, detail=f"a transfer comes back for {one.to_account}, who is not here")
@@ -91,4 +98,5 @@ ARRIVALS: Mapping[int, Callable[[Draft, Arrived], None]] = {
     words.MOVEMENT_KIND_OUTFLOW_ASK: outflows.answer,
     words.MOVEMENT_KIND_OUTFLOW_GRANT: outflows.take_grant,
     words.MOVEMENT_KIND_OUTFLOW_RETURN: outflows.take_back,
+    words.MOVEMENT_KIND_DISTRIBUTION_NOTICE: cuts.take_notice,
 }

@@ -7,7 +7,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.ids import SystemAccount, system_kind
 from libs.common.units import INDEX_ONE, mul_div_down, mul_div_up
-from services.collateral_management.domain import money, sweeps
+from services.collateral_management.domain import cuts, money, sweeps
 from services.collateral_management.domain.accounts import known_asset
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.guards import reason_missing
@@ -145,6 +145,7 @@ def distribute(draft: Draft, body: lifecycle_pb2.Distribute, _: commands_pb2.Pri
             return Refused(words.REFUSAL_TICK_OUT_OF_ORDER, f"expected number {len(known) + 1}, was {body.number}")
         if any(not one.is_over for one in known.values()):
             return Refused(words.REFUSAL_SWEEP_OPEN, f"distribution {len(known)} is under way")
+        cuts.tell(draft, body.number)
     else:
         before = known[body.number]
         wanted.early.extend(before.early)

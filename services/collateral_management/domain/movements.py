@@ -45,6 +45,8 @@ def send(draft: Draft, one: movement_pb2.Movement) -> int:
     """
     mark = draft.transit_mark(one.to_partition)
     one.from_partition, one.sequence = draft.state.partition, mark.sent + 1
+    if one.lines and not one.distributions:  # what is sent on or back has been counted elsewhere
+        one.distributions = len(draft.state.lifecycle.distributions) + 1
     away = in_transit(draft, one.to_partition)
     for each in one.lines:
         draft.move(debit=each.account, credit=away, asset=each.asset, kind=each.kind, units=each.units)
@@ -67,18 +69,24 @@ def to_suspense(draft: Draft, body: movement_pb2.Arrive) -> None:
     land(draft, body.movement, money.house(draft, SystemAccount.SUSPENSE))
 
 
-def credit(draft: Draft, account: int, *, source: int, lines: Iterable[Line]) -> None:
-    """Gives lines of a house account to a client's account of this partition, or sends them after it."""
+def credit(draft: Draft, account: int, *, source: int, lines: Iterable[Line], distributions: int = 0) -> bool:
+    """Gives lines of a house account to a client's account of this partition, or sends them after it; true when here.
+
+    Args:
+        distributions: of the movement that brought them.
+    """
     lines, attributes = list(lines), draft.account(account)
     if attributes is None or not attributes.moved_out:
         for each in lines:
             draft.move(debit=source, credit=account, asset=each.asset, kind=each.kind, units=each.units)
-        return
+        return True
     following = movement_pb2.Movement(
         to_partition=attributes.moving_to - 1, kind=words.MOVEMENT_KIND_TRANSFER, account=account, to_account=account,
         owner=attributes.owner, lines=[line(source, each.asset, each.kind, each.units) for each in lines],
+        distributions=distributions,
     )  # fmt: skip
     send(draft, following)
+    return False
 
 
 def credit_cash(draft: Draft, account: int, *, source: int, asset: int, units: int) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, custody_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SUBACCOUNTS_MAX, account_id, entity_of, partition_of
-from services.collateral_management.domain import movements, moving_places
+from services.collateral_management.domain import cuts, movements, moving_places
 from services.collateral_management.domain.accounts import gone
 from services.collateral_management.domain.custody import copied
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import cancel
 from services.collateral_management.domain.places import must_stay
 from services.collateral_management.domain.reservations import end_reservation
-from services.collateral_management.domain.state import LIVE, OVERDRAFT
+from services.collateral_management.domain.state import LIVE, LOTS, OVERDRAFT, VARIATION
 
 LINES_MAX = 10_000  # of an entity that moves: its movement is one command and one outcome on either side
 
@@ -38,6 +38,9 @@ def move_entity(draft: Draft, body: movement_pb2.MoveEntity, sender: commands_pb
         refused = _must_stay(draft, one.account)
         if refused:
             return refused
+    refused = _counted_here(draft, accounts, to=body.to_partition)
+    if refused:
+        return refused
     lines = sum(len(draft.lines_of(one.account)) + len(draft.custody.places(one.account)) for one in accounts)
     if lines > LINES_MAX:
         return Refused(words.REFUSAL_TOO_LARGE, f"expected at most {LINES_MAX} lines, was {lines}")
@@ -94,6 +97,12 @@ def _must_stay(draft: Draft, account: int) -> Refused | None:
     return None
 
 
+def _counted_here(draft: Draft, accounts: list[journal_pb2.Account], *, to: int) -> Refused | None:
+    """Nobody takes along what a distribution has counted here to where it has not counted yet."""
+    lines = (line for one in accounts for line in draft.lines_of(one.account))
+    return cuts.must_wait(draft, (asset for asset, kind in lines if kind not in (LOTS, VARIATION)), to=to)
+
+
 def _accounts(draft: Draft, entity: int) -> list[journal_pb2.Account]:
     found = (draft.account(entity | sub) for sub in range(draft.state.entity_accounts.get(entity, 0)))
     return [one for one in found if one is not None]
@@ -129,6 +138,8 @@ def leave(draft: Draft) -> None:
         accounts = _accounts(draft, move.entity)
         if any(_is_alive(draft, order) for one in accounts for order in draft.state.orders_of(one.account)):
             continue
+        if _counted_here(draft, accounts, to=move.to_partition):
+            continue  # it leaves when the last partition has begun
         lines = [
             movements.line(one.account, asset, kind, draft.balance(one.account, asset, kind))
             for one in accounts
@@ -196,6 +207,9 @@ def enter(draft: Draft, one: movement_pb2.Movement) -> None:
     away = movements.in_transit(draft, one.from_partition)
     for each in one.lines:
         draft.move(debit=away, credit=ids[each.account], asset=each.asset, kind=each.kind, units=each.units)
+    for old in one.accounts:
+        mine = (each for each in one.lines if each.account == old.account)
+        cuts.credit_arrived(draft, ids[old.account], mine, distributions=one.distributions)
     receipt = movement_pb2.Movement(
         to_partition=one.from_partition, kind=words.MOVEMENT_KIND_RECEIPT, account=one.account,
         to_account=entity_of(ids[one.account]), owner=one.owner,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, entity_of, partition_of, system_kind
-from services.collateral_management.domain import guards, money, movements, outflows
+from services.collateral_management.domain import cuts, guards, money, movements, outflows
 from services.collateral_management.domain.accounts import known_asset, owned, positive, spendable
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import changed_order
@@ -45,6 +45,7 @@ def _transfer_away(draft: Draft, body: movement_pb2.Transfer) -> int | Refused:
     refused = movements.reachable(draft, partition_of(body.to_account))
     if refused is None and (system_kind(body.to_account) is not None or not body.to_account >> 16 & 0xFFFFFFFF):
         refused = Refused(words.REFUSAL_UNKNOWN_ACCOUNT, f"{body.to_account} is no client's account")
+    refused = refused or cuts.must_wait(draft, (body.asset,), to=partition_of(body.to_account))
     refused = refused or _sibling_in_episode(draft, body.account)  # it leaves the entity's margin as a withdrawal does
     return refused or _reserve(draft, body, to_account=body.to_account, destination="")
 
@@ -180,6 +181,8 @@ def _held_back(draft: Draft, one: journal_pb2.Reservation) -> Refused | None:
     refused = impaired(draft, one.account, asset=one.asset, units=0)
     if refused is None and not one.to_account:
         refused = guards.shut(draft)
+    elif refused is None:
+        refused = cuts.must_wait(draft, (one.asset,), to=partition_of(one.to_account))
     return refused
 
 
