@@ -85,6 +85,7 @@ class VenueEngine:
         self._open: set[int] = set()
         self._settled: deque[int] = deque()  # terminal with every report acknowledged, oldest first
         self._changed: set[str] = set()
+        self._delisted: set[str] = set()
         self.outbox = Outbox()
         self.run_time_ns = 0
 
@@ -103,6 +104,9 @@ class VenueEngine:
         self.run_time_ns = max(self.run_time_ns, run_time_ns)
         faults = []
         for symbol, instrument in self._listing.instruments.items():
+            if instrument.has_ended(self.run_time_ns):
+                self._delist(symbol)
+                continue
             text = prices.get(symbol) or prices.get(instrument.reference)
             if text:
                 try:
@@ -124,6 +128,17 @@ class VenueEngine:
         value = option.price(spot=float(decimal(spot)), surface=surface, run_time_ns=self.run_time_ns)
         if value is not None:
             self._references[instrument.symbol] = max(1, round(value / float(instrument.tick)))
+
+    def _delist(self, symbol: str) -> None:
+        """Takes everything off the book of an instrument that has ended, once."""
+        if symbol in self._delisted:
+            return
+        self._delisted.add(symbol)
+        self._references.pop(symbol, None)
+        for number in sorted(one for one in self._open if self._orders[one].symbol == symbol):
+            self._end(number, Kind.CANCELLED, detail=f"{symbol} has ended")
+        self._books[symbol] = OrderBook()
+        self._changed.add(symbol)
 
     def place(self, request: OrderRequest, *, received_wall_ns: int) -> bool:
         """Whether the order is taken or was taken before; the same id again is the same order.
@@ -234,6 +249,8 @@ class VenueEngine:
     def _limit(self, request: OrderRequest, instrument: Instrument | None) -> Limit | str:
         if instrument is None:
             return f"expected an instrument traded here, was {request.symbol[:40]!r}"
+        if instrument.has_ended(self.run_time_ns):
+            return f"{instrument.symbol} has ended"
         if request.side is None:
             return "expected a side, buy or sell"
         if not 0 < request.lots <= LOTS_MAX:

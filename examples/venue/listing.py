@@ -43,6 +43,7 @@ class Instrument:
         is_inverse: a lot is face in the quote asset, and fees are in the base asset.
         fee_decimals: digits after the point of the asset that fees are paid in.
         option: what it is an option on; its reference price is what that is worth.
+        expiry_ns: run time from which it is not traded any more, 0 for never.
     """
 
     symbol: str
@@ -53,6 +54,11 @@ class Instrument:
     fee_decimals: int
     ladder: Ladder
     option: Option | None = None
+    expiry_ns: int = 0
+
+    def has_ended(self, run_time_ns: int) -> bool:
+        """Whether it is not traded any more."""
+        return 0 < self.expiry_ns <= run_time_ns
 
     def ticks(self, text: str) -> int:
         """A client's price in ticks. Raises MalformedPrice unless it is a positive multiple of the tick."""
@@ -95,7 +101,9 @@ def load_listing(path: Path) -> Listing:
     """The listing in a TOML file. Raises MalformedListing naming the file and what was expected."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        instruments = [_instrument(each) for each in document["instruments"]]
+        depths = document.get("depth", {})
+        blocks = [depths[each["depth"]] | each if "depth" in each else each for each in document["instruments"]]
+        instruments = [_instrument(each) for each in blocks]
         listing = Listing(
             taker_fee=Fraction(decimal(document["taker_fee"])),
             maker_fee=Fraction(decimal(document["maker_fee"])),
@@ -134,6 +142,7 @@ def _instrument(block: dict[str, Any]) -> Instrument:
             refill_ns=int(block["refill_seconds"]) * SECOND_NS,
         ),
         option=_option(block) if "option" in block else None,
+        expiry_ns=int(block.get("expiry_s", 0)) * SECOND_NS,
     )
 
 

@@ -124,7 +124,7 @@ async def short_run(bootstrap: str, directory: Path, *, extra: dict[str, str] | 
         fleet.start()
         await observatory.start()
         await fleet.wait_ready()
-        await _open(driver)
+        await _open(driver, SPAN.ends_at_s(parameters))
         observatory.on_margin_call = driver.on_margin_call
         gate.open()
         await _play(run, fleet, observatory, driver)
@@ -142,10 +142,10 @@ async def short_run(bootstrap: str, directory: Path, *, extra: dict[str, str] | 
     return run
 
 
-async def _open(driver: Driver) -> None:
+async def _open(driver: Driver, ends_at_s: dict[str, int]) -> None:
     await driver.open_house(population.house_capital(ACCOUNTS))
     await driver.open_lenders(population.lenders(ACCOUNTS))
-    clients = population.clients(ACCOUNTS, seed=SEED, seconds=SPAN.seconds())
+    clients = population.clients(ACCOUNTS, seed=SEED, seconds=SPAN.seconds(), ends_at_s=ends_at_s)
     await driver.open_clients(clients, on_open=lambda count: None)
 
 

@@ -122,7 +122,7 @@ async def _demo(options: argparse.Namespace, bootstrap: str) -> int:
         _say(f"started {len(fleet.processes)} processes, logs in {fleet.directory}")
         await observatory.start()
         await fleet.wait_ready()
-        await _open(options, driver, span)
+        await _open(options, driver, span, ends_at_s=span.ends_at_s(parameters))
         observatory.on_margin_call = driver.on_margin_call
         gate.open()
         killed = await _replay(options, fleet, observatory, driver)
@@ -146,8 +146,8 @@ async def _prepare(bootstrap: str, *, home_partitions: int) -> None:
         raise CannotBegin(f"expected a usable Kafka at {bootstrap}, was {error}") from error
 
 
-async def _open(options: argparse.Namespace, driver: Driver, span: Span) -> None:
-    clients = population.clients(options.accounts, seed=options.seed, seconds=span.seconds())
+async def _open(options: argparse.Namespace, driver: Driver, span: Span, *, ends_at_s: dict[str, int]) -> None:
+    clients = population.clients(options.accounts, seed=options.seed, seconds=span.seconds(), ends_at_s=ends_at_s)
     await driver.open_house(population.house_capital(options.accounts))
     await driver.open_lenders(population.lenders(options.accounts))
     await driver.open_clients(clients, on_open=lambda count: None)
@@ -177,10 +177,12 @@ async def _replay(options: argparse.Namespace, fleet: Fleet, observatory: Observ
 
 async def _quiet(fleet: Fleet, observatory: Observatory, driver: Driver) -> None:
     """Cancels what clients left open and waits until nothing is under way."""
+    await driver.answered(timeout_s=QUIET_SECONDS_MAX)
     orders = [(one.account, one.order) for one in observatory.live_orders() if not one.episode]
     await driver.cancel(orders)
     await observatory.wait(
-        lambda: not observatory.live_orders() and not observatory.open_episodes(), timeout_s=QUIET_SECONDS_MAX
+        lambda: not (observatory.live_orders() or observatory.open_episodes() or observatory.pending_reservations()),
+        timeout_s=QUIET_SECONDS_MAX,
     )
     fleet.check_alive()
     held = observatory.snapshot().clock.held_seconds

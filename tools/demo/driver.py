@@ -210,6 +210,11 @@ class Driver:
         ]
         await asyncio.gather(*asked, return_exceptions=True)
 
+    async def answered(self, *, timeout_s: float) -> None:
+        """Returns when everything that was asked has its answer, or the time is over."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+
     async def stop(self) -> None:
         """Ends every stream."""
         for task in self._tasks:

@@ -108,6 +108,10 @@ class Observatory:
         """Orders that are not terminal."""
         return [order for book in self.books.values() for order in book.orders.values()]
 
+    def pending_reservations(self) -> list[journal_pb2.Reservation]:
+        """Withdrawals and transfers without a verdict."""
+        return [one for book in self.books.values() for one in book.reservations.values()]
+
     def episode_orders(self) -> list[journal_pb2.Order]:
         """Orders of episodes that are not terminal."""
         return list(self.picture.episode_orders.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from random import Random
 
 LENDERS = 10
@@ -11,18 +12,31 @@ DESKS = 40  # principals; each runs several entities, as a fund or a broker woul
 DESK_NAME = "desk-{:02d}"
 LENDER_NAME = "lender-{:02d}"
 OPENING_SECONDS = 5_400  # run time within which books are built up
+ROLL_SECONDS = 900  # after an instrument of a book has ended
 _COINS = ("BTC", "ETH", "LTC")
 _COIN_WEIGHTS = (6, 3, 1)
 _ROUGH_PRICE = {"BTC": 16_000.0, "ETH": 780.0, "LTC": 300.0}  # to size a book; orders use the price of their moment
 _LOT_DIGITS = {"BTC": 3, "ETH": 2, "LTC": 2}
 _CALLS = {
-    "BTC": ("BTC-USD-20180223-20000-C", "BTC-USD-20180330-20000-C", "BTC-COIN-20180330-20000-C"),
+    "BTC": (
+        "BTC-USD-20180117-18000-C",
+        "BTC-USD-20180223-20000-C",
+        "BTC-USD-20180330-20000-C",
+        "BTC-COIN-20180330-20000-C",
+    ),
     "ETH": ("ETH-USD-20180330-1200-C",),
 }
 _PUTS = {
-    "BTC": ("BTC-USD-20180223-12000-P", "BTC-USD-20180330-8000-P", "BTC-COIN-20180330-10000-P"),
+    "BTC": (
+        "BTC-USD-20180117-14000-P",
+        "BTC-COIN-20180117-14000-P",
+        "BTC-USD-20180223-12000-P",
+        "BTC-USD-20180330-8000-P",
+        "BTC-COIN-20180330-10000-P",
+    ),
     "ETH": ("ETH-USD-20180330-600-P",),
 }
+_FUTURES = ("BTC-USD-20171222", "BTC-USD-20180206")
 _OPTION_REACH = 0.15  # an option moves several times as far as its underlying
 
 
@@ -101,22 +115,24 @@ def house_capital(clients: int) -> tuple[tuple[str, str], ...]:
     )
 
 
-def clients(count: int, *, seed: int, seconds: int) -> list[Client]:
+def clients(count: int, *, seed: int, seconds: int, ends_at_s: Mapping[str, int]) -> list[Client]:
     """Clients numbered from 0.
 
     Args:
         seconds: length of the replay in run time; habits spread over it.
+        ends_at_s: run seconds into the replay at which an instrument ends, of those that do.
     """
     random = Random(f"ballast-demo-{seed}")
-    return [_client(number, random, seconds) for number in range(count)]
+    return [_client(number, random, seconds, ends_at_s) for number in range(count)]
 
 
-def _client(number: int, random: Random, seconds: int) -> Client:
+def _client(number: int, random: Random, seconds: int, ends_at_s: Mapping[str, int]) -> Client:
     desk = DESK_NAME.format(number % DESKS)
     whale = number % 200 == 7
     equity = 600_000.0 if whale else math.exp(random.uniform(math.log(2_000), math.log(50_000)))
     style = random.choices(tuple(_STYLES), weights=[weight for weight, _ in _STYLES.values()])[0]
     deposits, trades = _STYLES[style][1](random, equity, leverage=2.0 if whale else _leverage(random))
+    trades = (*trades, *_rolled(random, trades, ends_at_s))
     if random.random() < 0.25:
         trades = (*trades, _resting(random, equity, seconds))
     if random.random() < 0.30:
@@ -183,6 +199,43 @@ def _spread(random: Random, equity: float, *, leverage: float) -> Book:
     return (("USD", f"{equity:.2f}"),), long + short
 
 
+def _carry(random: Random, equity: float, *, leverage: float) -> Book:
+    usd = equity * min(leverage, 3.0)
+    future = random.choice(_FUTURES)
+    long = _opening(random, "BTC-USD", buy=True, usd=usd)
+    return (("USD", f"{equity:.2f}"),), long + _opening(random, future, buy=False, usd=usd)
+
+
+def _future_long(random: Random, equity: float, *, leverage: float) -> Book:
+    return (("USD", f"{equity:.2f}"),), _opening(random, random.choice(_FUTURES), buy=True, usd=equity * leverage)
+
+
+def _hedged_seller(random: Random, equity: float, *, leverage: float) -> Book:
+    """Sells puts that end within the replay and half as many coins."""
+    usd = equity * min(leverage, 2.0)
+    put = _option(random, _PUTS["BTC"][:2], buy=False, usd=usd)
+    return (("USD", f"{equity:.2f}"),), (put, *_opening(random, "BTC-USD-PERP", buy=False, usd=usd / 2))
+
+
+def _rolled(random: Random, trades: tuple[Trade, ...], ends_at_s: Mapping[str, int]) -> tuple[Trade, ...]:
+    """What follows the end of what a book holds: futures go on as perpetuals, the hedge of an option is taken off."""
+    ended = [one for one in trades if one.instrument in ends_at_s]
+    options = [one for one in ended if one.instrument.endswith(("-C", "-P"))]
+    futures = [replace(one, at_s=ends_at_s[one.instrument]) for one in ended if one not in options]
+    if options:
+        at_s = max(ends_at_s[one.instrument] for one in options)
+        futures += [replace(one, at_s=at_s, buy=not one.buy) for one in trades if one.instrument.endswith("-PERP")]
+    return tuple(
+        replace(
+            one,
+            at_s=one.at_s + ROLL_SECONDS + random.randrange(ROLL_SECONDS),
+            instrument="BTC-USD-PERP",
+            limit=1.01 if one.buy else 0.99,
+        )
+        for one in futures
+    )
+
+
 def venue_of(instrument: str, number: int) -> str:
     """A venue that trades the instrument, another one for every other number."""
     only_north = instrument.startswith(("LTC", "BTC-COIN", "ETH-USD-2"))
@@ -229,6 +282,9 @@ _STYLES = {
     "coin-backed": (12, _coin_backed),
     "basis": (7, _basis),
     "spread": (7, _spread),
+    "carry": (5, _carry),
+    "future": (3, _future_long),
+    "hedged seller": (3, _hedged_seller),
     "covered call": (5, _covered_call),
     "covered strangle": (3, _covered_strangle),
     "option buyer": (6, _option_buyer),

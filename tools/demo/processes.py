@@ -25,7 +25,7 @@ SERVICES = (
     "venue_gateway",
 )
 VENUES = ("north", "south")
-READY_SECONDS_MAX = 60.0
+READY_SECONDS_MAX = 180.0  # kernels are compiled at a first start, on a machine that may have other things to do
 STOP_SECONDS_MAX = 10.0
 
 

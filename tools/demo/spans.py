@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from libs.common.parameters import Parameters
 from libs.common.units import SECOND_NS
 
 
@@ -22,6 +23,15 @@ class Span:
     def seconds(self) -> int:
         """Length of all windows in run seconds."""
         return sum(end - start for start, end in self.bounds_ns()) // SECOND_NS
+
+    def ends_at_s(self, parameters: Parameters) -> dict[str, int]:
+        """Run seconds into the replay at which instruments end, of those that end within a window, by symbol."""
+        found, before = {}, 0
+        for start, end in self.bounds_ns():
+            ending = (one for one in parameters.instruments if start < one.closes_ns < end)
+            found.update({one.symbol: before + (one.closes_ns - start) // SECOND_NS for one in ending})
+            before += (end - start) // SECOND_NS
+        return found
 
 
 def moment_ns(text: str) -> int:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from ballast.types.v1 import ledger_pb2
 from libs.common.ids import SystemAccount
-from libs.common.units import INDEX_ONE, Units, from_units
+from libs.common.units import INDEX_ONE, Units, from_scaled, from_units
+from tools.reconcile.checks.lifecycle import SettledAsPublished
 from tools.reconcile.checks.pools import PoolsBalance
 from tools.reconcile.checks.repeatable import SameAgain
 from tools.reconcile.checks.same_book import SameBook
@@ -39,6 +40,7 @@ def measures(result: Result, windows: Sequence[Window]) -> list[Measure]:
         *_counts(result),
         *(one for window in windows for one in _window(result, window)),
         *_executions(result.figures),
+        *_settlements(result),
         *_money(result),
         *_verified(result),
         *_latencies(result),
@@ -84,6 +86,17 @@ def _executions(figures: Figures) -> Iterator[Measure]:
         yield Measure(f"{name}_fills", len(one.values) + one.unpriced, "fills")
         yield Measure(f"{name}_slippage_average", round(one.average, 3), "bp", rounds=len(one.values))
         yield Measure(f"{name}_slippage_worst", round(one.worst, 3), "bp", rounds=len(one.values))
+
+
+def _settlements(result: Result) -> Iterator[Measure]:
+    check = _check(result, SettledAsPublished)
+    for one in result.world.parameters.instruments:
+        if one.id in check.prices:
+            price = from_scaled(check.prices[one.id], one.settlement_exponent)
+            paid_in = next(each for each in result.world.parameters.assets if each.id == one.settlement)
+            yield Measure(f"{one.symbol}_settled", check.settled[one.id], "positions")
+            yield Measure(f"{one.symbol}_settlement_price", price, "USD")
+            yield Measure(f"{one.symbol}_paid", from_units(Units(check.paid[one.id]), paid_in.decimals), paid_in.symbol)
 
 
 def _money(result: Result) -> Iterator[Measure]:

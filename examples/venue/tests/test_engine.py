@@ -283,3 +283,20 @@ def test_every_order_is_accounted_for_by_its_reports(actions: list[object]) -> N
         assert filled <= size
         if own[-1].kind is Kind.FILL:
             assert own[-1].remaining == size - filled
+
+
+def test_what_has_ended_is_taken_off_once_and_nothing_of_it_is_traded() -> None:
+    ends_ns = _START_NS + 600 * SECOND_NS
+    ending = {"BTC-USD": replace(SPOT, expiry_ns=ends_ns)}
+    engine = VenueEngine(name="north", listing=replace(LISTING, instruments=ending), seed=1)
+    engine.move(run_time_ns=ends_ns - 1, prices=_PRICES)
+    assert _brief(_place(engine, _order(1, Side.BUY, 5, "90", rests=True))) == [(1, Kind.ACCEPTED, 0, "")]
+    engine.take_changed()
+    before = engine.outbox.last
+    for later in (0, 1):
+        engine.move(run_time_ns=ends_ns + later, prices=_PRICES)
+    assert _brief(engine.outbox.after(before, limit=10)) == [(1, Kind.CANCELLED, 0, "")]
+    assert engine.take_changed() == ["BTC-USD"]
+    assert engine.displayed("BTC-USD", depth=10).asks == engine.displayed("BTC-USD", depth=10).bids == ()
+    late = _place(engine, _order(2, Side.BUY, 5, "110"))
+    assert [(each.kind, each.detail) for each in late] == [(Kind.REJECTED, "BTC-USD has ended")]

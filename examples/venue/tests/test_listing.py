@@ -13,7 +13,7 @@ from examples.venue.tests.listings import INVERSE, SPOT
 _VENUE = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(("name", "count"), [("north", 21), ("south", 13)])
+@pytest.mark.parametrize(("name", "count"), [("north", 26), ("south", 17)])
 def test_the_shipped_files_load(name: str, count: int) -> None:
     listing = load_listing(_VENUE / f"{name}.toml")
     assert len(listing.instruments) == count
@@ -85,3 +85,10 @@ def test_a_fee_is_a_fraction_of_the_notional_rounded_up(
     instrument: Instrument, lots: int, ticks: int, fee: str
 ) -> None:
     assert instrument.fee_text(lots=lots, ticks=ticks, rate=Fraction(5, 10_000)) == fee
+
+
+def test_a_depth_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "venue.toml"
+    path.write_text('taker_fee = "0"\nmaker_fee = "0"\n[[instruments]]\nsymbol = "X"\ndepth = "thin"\n')
+    with pytest.raises(MalformedListing, match="thin"):
+        load_listing(path)

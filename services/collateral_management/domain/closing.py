@@ -5,7 +5,7 @@ from __future__ import annotations
 from ballast.events.v1 import commands_pb2, journal_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
-from libs.common.ids import SystemAccount
+from libs.common.ids import SystemAccount, system_kind
 from libs.common.parameters import Delivery, Instrument
 from services.collateral_management.domain import indices, money, positions, sweeps
 from services.collateral_management.domain.draft import Draft, Refused
@@ -125,5 +125,5 @@ def close_what_came_late(draft: Draft) -> None:
         return
     for account, asset in draft.positions_moved:
         instrument = draft.context.parameters.instrument(asset) if asset in listings else None
-        if instrument is not None:
+        if instrument is not None and system_kind(account) is not SystemAccount.CONTRA:
             close_position(draft, account, instrument, price=listings[asset].price)

@@ -62,7 +62,8 @@ def _order_event(order: journal_pb2.Order) -> Event:
     if order.state == ledger_pb2.ORDER_STATE_RESERVED:
         return OrderReserved(order.order)
     if order.state in _AT_THE_VENUE:
-        return OrderReleased(order.order, order.account, is_episode=order.episode != 0)
+        is_known = order.state != ledger_pb2.ORDER_STATE_RELEASED
+        return OrderReleased(order.order, order.account, is_episode=order.episode != 0, is_known=is_known)
     return OrderEnded(order.order)
 
 

@@ -8,7 +8,8 @@ The first frame goes out at once, so that services can get ready on it. Then the
 3. while an account is liquidatable and its episode is not yet open           (at most `opening_wall_ns_max`);
 4. while an order of an episode is in flight                                  (at most `order_wall_ns_max` each);
 5. while an open episode has not had an order's round trip since the last frame (at most `episode_wall_ns_max`);
-6. while a reservation that was pending at the last frame is undecided        (at most `reservation_wall_ns_max` each);
+6. while a reservation that was pending at the last frame is undecided, or a client's order that was on its way to a
+   venue then has not been heard of                                         (at most `reservation_wall_ns_max` each);
 7. while the speed limit says so.
 
 What outlasts its bound is counted and no longer waited for, so nothing stops the replay for good except 1 and 2. An
@@ -48,7 +49,7 @@ from services.price_ingestion.domain.pacing_words import (
 EPISODE_PATIENCE = 3
 
 
-_Pending = tuple[str, int]  # what waits for a verdict: ("order" or "reservation", its id)
+_Pending = tuple[str, int]  # what waits: ("order" or "reservation" for a verdict, "sent" for its venue, its id)
 
 
 @dataclass(slots=True)
@@ -126,11 +127,16 @@ class Pacer:
                 self._forget_opening(account)
             case OrderReserved(order):
                 book.pending.setdefault(("order", order), wall_ns)
-            case OrderReleased(order, account, is_episode):
+            case OrderReleased(order, account, is_episode, is_known):
                 self._resolve(("order", order))
+                if is_known:
+                    self._resolve(("sent", order))
+                elif not is_episode:
+                    book.pending.setdefault(("sent", order), wall_ns)
                 book.orders.setdefault(order, _Order(account, is_episode, wall_ns))
             case OrderEnded(order):
                 self._resolve(("order", order))
+                self._resolve(("sent", order))
                 self._order_ended(book.orders.pop(order, None))
             case ReservationPending(reservation):
                 book.pending.setdefault(("reservation", reservation), wall_ns)
@@ -234,10 +240,12 @@ class Pacer:
         book = self._book
         for awaited in sorted(book.awaited):
             until_ns = book.pending[awaited] + self._rules.reservation_wall_ns_max
+            is_sent = awaited[0] == "sent"
             if wall_ns < until_ns:
-                return Held(HoldReason.RESERVATION_PENDING, f"{awaited[0]} {awaited[1]}", until_ns)
+                reason = HoldReason.ORDER_IN_FLIGHT if is_sent else HoldReason.RESERVATION_PENDING
+                return Held(reason, f"{awaited[0]} {awaited[1]}", until_ns)
             self._resolve(awaited)
-            self.overdue[Overdue.RESERVATION] += 1
+            self.overdue[Overdue.ORDER if is_sent else Overdue.RESERVATION] += 1
         return None
 
     def _move(self, wall_ns: int) -> Step:
@@ -270,7 +278,7 @@ class Pacer:
         if book.episodes or any(book.liquidatable.values()):
             return rules.fine_step_ns
         step_ns, limit_ppm = rules.calm_step_ns, rules.calm_move_ppm_max
-        if is_gap:
+        if is_gap and not any(kind == "sent" for kind, _ in book.pending):  # what is on its way has to arrive in time
             step_ns, limit_ppm = rules.gap_step_ns, rules.gap_move_ppm_max
         while step_ns > rules.fine_step_ns and self._largest_move(now_ns, UnixNs(now_ns + step_ns)) > limit_ppm:
             step_ns = max(rules.fine_step_ns, mul_div_down(step_ns, 1, 2))

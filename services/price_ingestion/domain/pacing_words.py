@@ -116,11 +116,12 @@ class OrderReserved:
 
 @dataclass(frozen=True, slots=True)
 class OrderReleased:
-    """An order may go out; `is_episode` when a liquidation sent it."""
+    """An order may go out; `is_episode` when a liquidation sent it, `is_known` once its venue has told of it."""
 
     order: int
     account: int
     is_episode: bool
+    is_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

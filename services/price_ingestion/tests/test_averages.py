@@ -38,7 +38,7 @@ def ending(number: InstrumentId, kind: InstrumentKind, *, exponent: int) -> Inst
 PARAMETERS = replace(
     COMMITTED,
     instruments=(
-        *COMMITTED.instruments,
+        *(one for one in COMMITTED.instruments if not one.closes_ns),
         ending(CALL, InstrumentKind.LINEAR_OPTION, exponent=-2),
         ending(FUTURE, InstrumentKind.LINEAR_PERP, exponent=0),
     ),

@@ -125,6 +125,14 @@ def test_clock_stands_while_a_service_is_not_ready() -> None:
         (OrderReserved(9), OrderReleased(9, 1, False), HoldReason.RESERVATION_PENDING, 2_000, Overdue.RESERVATION),
         (OrderReserved(9), OrderEnded(9), HoldReason.RESERVATION_PENDING, 2_000, Overdue.RESERVATION),
         (OrderReleased(9, 1, True), OrderEnded(9), HoldReason.ORDER_IN_FLIGHT, 5_000, Overdue.ORDER),
+        (OrderReleased(9, 1, False), OrderEnded(9), HoldReason.ORDER_IN_FLIGHT, 2_000, Overdue.ORDER),
+        (
+            OrderReleased(9, 1, False),
+            OrderReleased(9, 1, False, True),
+            HoldReason.ORDER_IN_FLIGHT,
+            2_000,
+            Overdue.ORDER,
+        ),
         (EpisodeOpened(1), EpisodeClosed(1), HoldReason.EPISODE_STEP, 1_000, Overdue.EPISODE_STEP),
         (
             RiskPublished(0, 0, frozenset({1})),
@@ -261,6 +269,16 @@ def test_clock_strides_between_windows_when_a_gap_step_is_given() -> None:
     assert replay.calm_frame() == Advance(UnixNs(100 * HOUR + 300 * SECOND_NS))
 
 
+def test_no_stride_while_a_clients_order_is_on_its_way_to_a_venue() -> None:
+    replay = started(rules=PacingRules())
+    run_to(replay, HOUR)
+    replay.tell(OrderReleased(4, 5, False))
+    assert replay.calm_frame() == Advance(UnixNs(HOUR + 300 * SECOND_NS))
+    assert replay.held() == HoldReason.ORDER_IN_FLIGHT
+    replay.tell(OrderReleased(4, 5, False, is_known=True))
+    assert replay.calm_frame() == Advance(UnixNs(2 * HOUR + 300 * SECOND_NS))
+
+
 def test_jump_waits_for_what_is_open() -> None:
     replay = started()
     run_to(replay, HOUR)
@@ -277,7 +295,7 @@ def test_jump_waits_for_what_is_open() -> None:
 def test_resting_orders_put_a_jump_off_for_a_while_only() -> None:
     replay = started()
     run_to(replay, HOUR)
-    replay.tell(OrderReleased(4, 5, False))
+    replay.tell(OrderReleased(4, 5, False, is_known=True))
     while not (step := replay.calm_frame()).is_jump:
         assert step.run_time_ns <= 7 * HOUR
     assert replay.pacer.overdue[Overdue.RESTING_ORDERS] == 1

@@ -107,7 +107,7 @@ def test_sources_apart_or_gone_keep_the_last_good_surface_and_say_so() -> None:
 
 
 def test_an_arbitrageable_surface_is_mended_and_flagged_or_refused() -> None:
-    (near, one), (far, other) = quote("a", 1.0).smiles
+    (near, one), (far, other) = quote("a", 1.0).smiles[-2:]
     slightly = SurfaceQuote(
         "a", ((near, one), (far, replace(other, a=one.a - 0.004, b=one.b, m=one.m, sigma=one.sigma)))
     )
@@ -140,7 +140,7 @@ def test_options_are_marked_from_the_surface_with_the_worse_trust_of_both() -> N
 def test_an_option_past_its_expiry_is_marked_at_what_it_pays() -> None:
     book = SurfaceBook(PARAMETERS)
     moved(book, quote("a", 1.0), quote("b", 1.0))
-    late = EXPIRIES[0] + HOUR
+    late = EXPIRIES[1] + HOUR
     last = quote("a", 1.0, now=late)
     rows = moved(book, last, now=late, rows=mark(1_700_000)).marks
     names = {one.id: one.symbol for one in PARAMETERS.instruments}

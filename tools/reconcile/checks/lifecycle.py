@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from ballast.events.v1 import journal_pb2, lifecycle_pb2
@@ -13,6 +13,7 @@ from libs.common.ids import system_kind
 from libs.common.units import PPM
 from tools.reconcile.checks.across import OverPartitions, lots_on_their_way
 from tools.reconcile.checks.check import Watch, where
+from tools.reconcile.payoffs import paid_units
 from tools.reconcile.records import JournalFrame, key_of
 from tools.reconcile.world import World
 
@@ -78,11 +79,17 @@ class DeleveragedByRule(Watch):
 
 
 class SettledAsPublished(Watch):
-    """Instruments close at the final average that the cited frame of marks published, once, and pay nothing else."""
+    """Instruments close at the final average that the cited frame of marks published, once, and pay what that is worth.
+
+    Attributes: prices (settlement price by instrument), settled (clients' positions that were paid, by instrument),
+    paid (units that who won was paid, by instrument).
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._prices: dict[int, int] = {}  # instrument -> price, the same in every partition
+        self.prices: dict[int, int] = {}  # the same in every partition
+        self.settled: Counter[int] = Counter()
+        self.paid: Counter[int] = Counter()
         self._closed: set[tuple[int, int]] = set()  # partition, instrument
 
     def frame(self, frame: JournalFrame, book: PartitionBook) -> None:
@@ -92,11 +99,33 @@ class SettledAsPublished(Watch):
                 if effect.HasField("listing"):
                     self._listing(frame, effect.listing)
             for one in _closings(outcome):
-                if one.cause == kinds.CLOSING_CAUSE_SETTLED and one.price != self._prices.get(one.instrument):
-                    self.findings.add(
-                        f"{where(frame)}: account {one.account} is settled at {one.price}, "
-                        f"instrument {one.instrument} closed at {self._prices.get(one.instrument)}"
-                    )
+                if one.cause == kinds.CLOSING_CAUSE_SETTLED:
+                    self._settled(frame, outcome, one, book)
+
+    def _settled(
+        self, frame: JournalFrame, outcome: journal_pb2.Outcome, one: lifecycle_pb2.PositionClosed, book: PartitionBook
+    ) -> None:
+        self.settled[one.instrument] += system_kind(one.account) is None
+        self.paid[one.instrument] += max(0, one.paid_units)
+        if one.price != self.prices.get(one.instrument):
+            self.findings.add(
+                f"{where(frame)}: account {one.account} is settled at {one.price}, "
+                f"instrument {one.instrument} closed at {self.prices.get(one.instrument)}"
+            )
+        instrument = self.world.parameters.instrument(one.instrument)
+        if instrument is None or one.delivered_units or outcome.command != "close_instrument":
+            return
+        funding = book.funding.get(one.instrument)
+        paid_so_far = int.from_bytes(funding.cumulative_funding, "big", signed=True) if funding else 0
+        worth = paid_units(
+            self.world.parameters, instrument, lots=one.lots, price=one.price, variation=_variation(outcome, one),
+            funding=paid_so_far,
+        )  # fmt: skip
+        if worth != one.paid_units:
+            self.findings.add(
+                f"{where(frame)}: account {one.account} is paid {one.paid_units} for {one.lots} lots of "
+                f"{instrument.symbol}, they are worth {worth}"
+            )
 
     def _listing(self, frame: JournalFrame, one: lifecycle_pb2.Listing) -> None:
         published = self.world.marks.settlement_price(one.instrument, one.mark_sequence)
@@ -105,7 +134,7 @@ class SettledAsPublished(Watch):
                 f"{where(frame)}: instrument {one.instrument} closes at {one.price}, mark {one.mark_sequence} "
                 f"published {published}"
             )
-        if self._prices.setdefault(one.instrument, one.price) != one.price:
+        if self.prices.setdefault(one.instrument, one.price) != one.price:
             self.findings.add(f"{where(frame)}: instrument {one.instrument} closes at two prices")
         if (frame.partition, one.instrument) in self._closed:
             self.findings.add(f"{where(frame)}: instrument {one.instrument} closes twice")
@@ -119,6 +148,13 @@ class SettledAsPublished(Watch):
             for (account, asset, kind), balance in book.lines.items():
                 if asset in done and kind in (_LOTS, _VARIATION) and system_kind(account) is None:
                     self.findings.add(f"account {account} holds {balance} of instrument {asset}, which has closed")
+
+
+def _variation(outcome: journal_pb2.Outcome, one: lifecycle_pb2.PositionClosed) -> int:
+    """Variation that the closing took off the account's line."""
+    postings = (effect.posting for effect in outcome.effects if effect.HasField("posting"))
+    mine = (each for each in postings if (each.account, each.asset) == (one.account, one.instrument))
+    return -sum(each.delta for each in mine if each.kind == _VARIATION)
 
 
 def explains(outcome: journal_pb2.Outcome, account: int, asset: int, *, redenominated: Mapping[int, int]) -> bool:
