@@ -49,8 +49,18 @@ def close_instrument(draft: Draft, body: lifecycle_pb2.CloseInstrument, _: comma
                 )
             )
         )
+        _end_settlement(draft, body.instrument)
     _close_batch(draft, instrument, body, sweep)
     return body.instrument
+
+
+def _end_settlement(draft: Draft, instrument: int) -> None:
+    """A settlement that has not gone over all holders ends here: closing pays what it would have."""
+    under_way = sweeps.under_way(draft, kinds.SWEEP_KIND_SETTLEMENT, instrument)
+    if under_way is not None:
+        ended = sweeps.begun(under_way)
+        ended.is_over = True
+        draft.note(journal_pb2.Effect(sweep=ended))
 
 
 def _close_batch(
@@ -125,5 +135,6 @@ def close_what_came_late(draft: Draft) -> None:
         return
     for account, asset in draft.positions_moved:
         instrument = draft.context.parameters.instrument(asset) if asset in listings else None
-        if instrument is not None and system_kind(account) is not SystemAccount.CONTRA:
+        kind = system_kind(account)  # what stands against a position, or is on its way, is none
+        if instrument is not None and (kind is None or kind in HOUSES):
             close_position(draft, account, instrument, price=listings[asset].price)

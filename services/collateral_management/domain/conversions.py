@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ballast.events.v1 import commands_pb2, journal_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
@@ -135,9 +137,11 @@ def distribute(draft: Draft, body: lifecycle_pb2.Distribute, _: commands_pb2.Pri
     if body.held == body.credited:
         return Refused(words.REFUSAL_UNKNOWN_ASSET, f"asset {body.held} is what counts and what is credited")
     known = draft.state.lifecycle.distributions
+    state = draft.state
     wanted = lifecycle_pb2.Distribution(
         number=body.number, held=body.held, credited=body.credited, numerator=body.numerator,
-        denominator=body.denominator,
+        denominator=body.denominator, supply_index=state.supply_index(body.held),
+        borrow_index=state.borrow_index(body.held), overdraft_index=state.overdraft_index(body.held),
     )  # fmt: skip
     going = sweeps.under_way(draft, kinds.SWEEP_KIND_DISTRIBUTION, body.number)
     if going is None:
@@ -149,6 +153,8 @@ def distribute(draft: Draft, body: lifecycle_pb2.Distribute, _: commands_pb2.Pri
     else:
         before = known[body.number]
         wanted.early.extend(before.early)
+        wanted.supply_index, wanted.borrow_index = before.supply_index, before.borrow_index
+        wanted.overdraft_index = before.overdraft_index
         if before != wanted:
             return Refused(words.REFUSAL_SWEEP_OPEN, f"distribution {body.number} has begun on other terms")
     _credit_batch(draft, sweeps.begun(going, kind=kinds.SWEEP_KIND_DISTRIBUTION, subject=body.number), wanted)
@@ -172,10 +178,13 @@ def _credit_batch(draft: Draft, going: lifecycle_pb2.Sweep, one: lifecycle_pb2.D
 
 
 def _entitled(state: State, account: int, one: lifecycle_pb2.Distribution) -> int:
-    """Units an account is credited by what it held before this command, negative when it owes; rounded down."""
-    pool_debt = mul_div_up(state.line(account, one.held, DEBT)[0], state.borrow_index(one.held), INDEX_ONE)
-    overdraft = mul_div_up(state.line(account, one.held, OVERDRAFT)[0], state.overdraft_index(one.held), INDEX_ONE)
-    claim = mul_div_down(state.line(account, one.held, SUPPLY)[0], state.supply_index(one.held), INDEX_ONE)
+    """Units an account is credited by what it held before this command, negative when it owes; rounded down.
+
+    Claims and debts count at the indices of the cut: interest of a later tick belongs to nobody's holding at it.
+    """
+    pool_debt = mul_div_up(state.line(account, one.held, DEBT)[0], one.borrow_index, INDEX_ONE)
+    overdraft = mul_div_up(state.line(account, one.held, OVERDRAFT)[0], one.overdraft_index, INDEX_ONE)
+    claim = mul_div_down(state.line(account, one.held, SUPPLY)[0], one.supply_index, INDEX_ONE)
     held = state.line(account, one.held, CASH)[0] + state.line(account, one.held, RESERVED)[0]
     return mul_div_down(held + claim - pool_debt - overdraft, one.numerator, one.denominator)
 
@@ -192,20 +201,42 @@ def _credit(draft: Draft, account: int, one: lifecycle_pb2.Distribution) -> None
 def keep_cuts(draft: Draft) -> None:
     """Credits whoever moves the asset of a distribution before his turn, by what he held at the cut."""
     for one in draft.state.lifecycle.distributions.values():
-        going = sweeps.under_way(draft, kinds.SWEEP_KIND_DISTRIBUTION, one.number)
-        if one.is_over or going is None:
-            continue
-        moved = [account for account in draft.accounts_moved if _has_moved(draft, account, one.held)]
-        fresh = [account for account in moved if account > going.cursor and account not in one.early]
-        if fresh:
-            if len(one.early) + len(fresh) > EARLY_MAX:
-                raise ValueError(f"expected at most {EARLY_MAX} accounts before their turn")
-            for account in fresh:
-                _credit(draft, account, one)
-            after = lifecycle_pb2.Distribution()
-            after.CopyFrom(one)
-            after.early.extend(fresh)
-            draft.note(journal_pb2.Effect(distribution=after))
+        if not one.is_over:
+            moved = [account for account in draft.accounts_moved if _has_moved(draft, account, one.held)]
+            _credit_early(draft, one, moved)
+
+
+def credit_before_leaving(draft: Draft, accounts: Sequence[int]) -> None:
+    """Credits accounts that are about to leave for another partition: their turn will never come here."""
+    for known in draft.state.lifecycle.distributions.values():
+        if not known.is_over:
+            _credit_early(draft, known, accounts)
+
+
+def _credit_early(draft: Draft, known: lifecycle_pb2.Distribution, accounts: Sequence[int]) -> None:
+    one, going = known, sweeps.under_way(draft, kinds.SWEEP_KIND_DISTRIBUTION, known.number)
+    for effect in draft.effects:  # as this command has left them
+        if effect.HasField("distribution") and effect.distribution.number == known.number:
+            one = effect.distribution
+        elif effect.HasField("sweep") and (effect.sweep.kind, effect.sweep.subject) == _key(known):
+            going = effect.sweep
+    if one.is_over or going is None:
+        return
+    fresh = [account for account in accounts if account > going.cursor and account not in one.early]
+    if not fresh:
+        return
+    if len(one.early) + len(fresh) > EARLY_MAX:
+        raise ValueError(f"expected at most {EARLY_MAX} accounts before their turn")
+    for account in fresh:
+        _credit(draft, account, one)
+    after = lifecycle_pb2.Distribution()
+    after.CopyFrom(one)
+    after.early.extend(fresh)
+    draft.note(journal_pb2.Effect(distribution=after))
+
+
+def _key(one: lifecycle_pb2.Distribution) -> tuple[int, int]:
+    return (kinds.SWEEP_KIND_DISTRIBUTION, one.number)
 
 
 def _has_moved(draft: Draft, account: int, asset: int) -> bool:
@@ -219,7 +250,19 @@ def convert_what_came_late(draft: Draft) -> None:
     """Converts old units that reach an account after its turn, from another partition or a reservation."""
     for how in draft.state.lifecycle.redenominations.values():
         going = sweeps.under_way(draft, kinds.SWEEP_KIND_REDENOMINATION, how.asset)
-        for account, asset in draft.cash_touched:
+        for account in draft.accounts_moved:
             is_due = going is None or account <= going.cursor
-            if asset == how.asset and is_due and system_kind(account) is None and draft.balance(account, asset, CASH):
-                _convert(draft, account, how)
+            if is_due and system_kind(account) is None:
+                _convert_late(draft, account, how)
+
+
+def _convert_late(draft: Draft, account: int, how: lifecycle_pb2.Redenomination) -> None:
+    """What is owed comes along: custody gives the old units that repay it, and takes the new ones, rounded up."""
+    if draft.balance(account, how.asset, CASH):
+        _convert(draft, account, how)
+    owed = money.debt_units(draft, account, how.asset)
+    if owed:
+        custody = money.house(draft, SystemAccount.CUSTODY)
+        fresh = mul_div_up(owed, how.numerator, how.denominator)
+        draft.move(debit=custody, credit=account, asset=how.asset, kind=CASH, units=owed)
+        draft.move(debit=account, credit=custody, asset=how.into, kind=CASH, units=fresh)

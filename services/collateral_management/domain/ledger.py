@@ -180,8 +180,8 @@ def _follow(draft: Draft) -> None:
     """What every command leaves true, whatever it was for."""
     if draft.has_moved:
         closing.close_what_came_late(draft)
-        conversions.convert_what_came_late(draft)
         conversions.keep_cuts(draft)
+        conversions.convert_what_came_late(draft)
         for account, asset in draft.cash_touched:
             money.straighten(draft, account, asset)
         for account in draft.clients_moved:

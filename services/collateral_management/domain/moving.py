@@ -7,6 +7,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SUBACCOUNTS_MAX, account_id, entity_of, partition_of
 from services.collateral_management.domain import cuts, movements, moving_places
 from services.collateral_management.domain.accounts import gone
+from services.collateral_management.domain.conversions import credit_before_leaving
 from services.collateral_management.domain.custody import copied
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.orders import cancel
@@ -140,6 +141,7 @@ def leave(draft: Draft) -> None:
             continue
         if _counted_here(draft, accounts, to=move.to_partition):
             continue  # it leaves when the last partition has begun
+        credit_before_leaving(draft, [one.account for one in accounts])
         lines = [
             movements.line(one.account, asset, kind, draft.balance(one.account, asset, kind))
             for one in accounts

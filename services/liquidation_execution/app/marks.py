@@ -14,7 +14,7 @@ _HISTORY_FRAMES = 64  # so far back is known what the mark was when a venue show
 _SILENCE_SECONDS_MAX = 1.0  # heartbeats come every 250 ms; without them every mark is stale here
 
 
-def _new_history() -> deque[tuple[int, Price]]:
+def _new_history() -> deque[tuple[int, int, Price]]:
     return deque(maxlen=_HISTORY_FRAMES)
 
 
@@ -30,7 +30,8 @@ class Marks:
         self._heard = monotonic() - _SILENCE_SECONDS_MAX
         self._prices: dict[InstrumentId, Price] = {}
         self._validity: dict[InstrumentId, ValidityClass] = {}
-        self._history: defaultdict[InstrumentId, deque[tuple[int, Price]]] = defaultdict(_new_history)
+        # By instrument: sequence and run time of the frames that moved its mark.
+        self._history: defaultdict[InstrumentId, deque[tuple[int, int, Price]]] = defaultdict(_new_history)
         self.run_time_ns = 0
         self.sequence = 0
 
@@ -50,12 +51,17 @@ class Marks:
         for instrument, price, validity in zip(body.instrument, body.mark_price, body.validity, strict=True):
             key = InstrumentId(instrument)
             self._prices[key], self._validity[key] = Price(price), ValidityClass(validity)
-            self._history[key].append((run_time_ns, Price(price)))
+            self._history[key].append((sequence, run_time_ns, Price(price)))
 
     def at(self, instrument: InstrumentId, run_time_ns: int) -> Price | None:
         """The mark in force at a run time of the recent past; None when that is forgotten."""
         history = self._history.get(instrument, ())
-        return next((price for since_ns, price in reversed(history) if since_ns <= run_time_ns), None)
+        return next((price for _, since_ns, price in reversed(history) if since_ns <= run_time_ns), None)
+
+    def cited(self, instrument: InstrumentId, sequence: int) -> Price | None:
+        """The mark in force at a frame that a margin cites; None when that is forgotten."""
+        history = self._history.get(instrument, ())
+        return next((price for since, _, price in reversed(history) if since <= sequence), None)
 
     def usable(self, instrument: InstrumentId) -> Price | None:
         """The mark an order of an episode may be planned on (I9); None when there is none."""

@@ -38,11 +38,16 @@ def is_due(live: Live, episode: journal_pb2.Episode, row: MarginRow) -> bool:
 
 
 def positions(live: Live, account: int, row: MarginRow) -> list[Position]:
-    """Positions on a usable mark that may go, the largest first."""
+    """Positions on a usable mark that may go, the largest first, at the marks that the margin was judged at.
+
+    The decision cites that margin: a price made from a mark that has moved since could not be checked against it.
+    """
     catalogue = live.catalogue
     found: list[tuple[int, Position]] = []
     for number, lots in live.holdings(account).lots.items():
         instrument, mark = catalogue.instruments[number], live.marks.usable(InstrumentId(number))
+        if mark is not None:
+            mark = live.marks.cited(InstrumentId(number), row.mark_sequence)
         if mark is not None and instrument.kind is not InstrumentKind.SPOT:
             # 10^-6 USD are units of the numeraire; in another settlement asset the equity is not exact.
             is_exact = instrument.settlement == catalogue.numeraire

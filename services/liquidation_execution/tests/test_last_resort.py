@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ballast.events.v1 import deleveraging_pb2, journal_pb2
+from ballast.events.v1 import deleveraging_pb2, journal_pb2, market_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.deleveraging import Candidate
 from libs.common.ids import AccountId, InstrumentId, SystemAccount, account_id, system_account
@@ -152,6 +152,18 @@ async def test_a_provider_takes_over_what_no_venue_takes(monkeypatch: pytest.Mon
     command = command_of(decision).take_over_position
     assert (command.taker, command.lots, command.basis.control_sequence) == (taker, 1_000, 1)
     assert "taken over" in plan_of(decision).reason
+
+
+async def test_the_price_is_made_from_the_mark_that_the_decision_cites(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, _ = dry(monkeypatch, changed(internal=False, owner="backstop"), UNDER_WATER)
+    bystander(world, 50, "backstop", Account({USD: 100_000 * DOLLAR}))
+    world.margin()
+    fallen = market_pb2.MarksBody(instrument=[BTC_PERP], mark_price=[1_200_000], validity=b"\1")
+    world.live.marks.apply(sequence=world.mark_sequence + 1, run_time_ns=world_module.START_NS, body=fallen)
+    await settle(world.process())
+    (decision,) = world.decisions
+    assert isinstance(decision.what, TakeOver)
+    assert (decision.what.price, decision.citation.mark_sequence) == (1_500_000, world.mark_sequence)
 
 
 async def test_a_provider_that_risk_finds_too_thin_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
