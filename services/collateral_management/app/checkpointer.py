@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -92,6 +93,9 @@ class Checkpointer:
         self._cut = 0  # sequence of the next head
         self._at_cut: tuple[ChainHead, bytes] | None = None
         self._changed = asyncio.Event()
+        self._is_complete = False  # a head of its own stands
+        self._ending = asyncio.Event()
+        self._ended = asyncio.Event()
 
     def stands_at(self, head: ChainHead, fingerprint: bytes) -> None:
         """Notes the last accepted frame, and the fingerprint of the state after it."""
@@ -101,10 +105,26 @@ class Checkpointer:
         self._changed.set()
 
     async def run(self, epoch: int) -> None:
-        """Writes for as long as it is not cancelled. Raises InvariantBroken."""
+        """Writes until it is cancelled, or has written everything after `finish`. Raises InvariantBroken, Fault."""
+        try:
+            await self._run(epoch)
+        finally:
+            self._ended.set()
+
+    async def finish(self, *, within_s: float) -> None:
+        """Writes what has changed and a last head, for so long at most; nothing where no set is complete yet."""
+        if not self._is_complete:
+            return
+        self._ending.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._ended.wait()
+
+    async def _run(self, epoch: int) -> None:
         await self._until(1)
         self._state.changes = Changes()
         await self.write(epoch, everything(self._state))
+        self._is_complete = True
         try:
             removed = await self._store.remove_older(epoch)
         except Fault as fault:  # the next owner removes them
@@ -113,7 +133,11 @@ class Checkpointer:
             _LOG.info("checkpoint complete", extra={"partition": self._partition, "epoch": epoch, "removed": removed})
         while True:
             done = self._cut
-            await asyncio.sleep(self._pace.every_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pace.every_s):
+                    await self._ending.wait()
+            if self._ending.is_set() and self._accepted is not None and self._accepted[0].sequence == done:
+                return
             await self._until(done + 1)
             changes, self._state.changes = self._state.changes, Changes()
             await self.write(epoch, changes)
@@ -132,7 +156,7 @@ class Checkpointer:
             await self._store.write(epoch, slice_, version=as_of)
             self._shown.items.labels(self._partition).inc(len(slice_))
             self._failpoints.reach(Failpoint.CHECKPOINT)
-            due_s = len(slice_) / self._pace.items_per_second_max
+            due_s = 0.0 if self._ending.is_set() else len(slice_) / self._pace.items_per_second_max
             await asyncio.sleep(max(0.0, due_s - (now_s() - began_s)))
         await self._until(self._cut)
         head, fingerprint = self._head()

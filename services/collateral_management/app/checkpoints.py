@@ -14,6 +14,8 @@ from services.collateral_management.app.ports import CheckpointStore
 from services.collateral_management.app.restore import Restored, Restorer
 from services.collateral_management.domain.state import State
 
+FINAL_SECONDS_MAX = 1.0  # of wall time: who takes over does not wait for it longer
+
 
 class Checkpoints:
     """What an owner asks of checkpoints.
@@ -93,6 +95,11 @@ class Checkpoints:
         self._shown.sequence.labels(self._partition).set(0)
         self._shown.written.labels(self._partition).set(time.time())  # its age counts from now on
         await self._writer.run(epoch)
+
+    async def finish(self) -> None:
+        """Checkpoints everything accepted, so that the next owner folds nothing; for a second at most."""
+        if self._writer is not None:
+            await self._writer.finish(within_s=FINAL_SECONDS_MAX)
 
     def accepted(self, frame: AcceptedFrame, fingerprint: bytes) -> None:
         """A frame of this owner is accepted."""

@@ -201,7 +201,6 @@ class PartitionOwner:
             )
             on_serving(True)
             await self._serve(stopping)
-            await self._journal.drain()
         finally:
             on_serving(False)
             self._books.closed(self.partition)
@@ -239,6 +238,9 @@ class PartitionOwner:
                     if each.done():
                         each.result()
                 await self._turn()
+            await self._journal.drain()
+            if self._checkpoints is not None:
+                await self._checkpoints.finish()
         except LostOwnership as ended:
             if isinstance(
                 ended.__cause__, InvariantBroken

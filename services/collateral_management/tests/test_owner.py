@@ -14,6 +14,7 @@ from libs.common.chain import AcceptedFrame, ChainHead
 from libs.common.errors import Fault, InvariantBroken, LostOwnership
 from libs.common.metrics import Metrics
 from services.collateral_management.app import owner as owner_module
+from services.collateral_management.app.checkpoints import Checkpoints
 from services.collateral_management.app.owner import AcceptedBooks, PartitionOwner, gauges
 from services.collateral_management.app.ports import Received
 from services.collateral_management.tests.story import PARAMETERS
@@ -142,6 +143,7 @@ class House:
         self.serving: list[bool] = []
         self.journal: MemoryJournal | None = None
         self.source = MemorySource(self.records)
+        self.new_checkpoints: Callable[[], Checkpoints] | None = None
         self._n = 0
         self._shown = gauges(Metrics())
 
@@ -167,6 +169,7 @@ class House:
         return PartitionOwner(
             0, parameters=PARAMETERS, new_journal=new_journal, source=self.source, clock=self.clock,
             control=self.clock, books=self.books, shown=self._shown,
+            checkpoints=self.new_checkpoints() if self.new_checkpoints is not None else None,
         )  # fmt: skip
 
     @asynccontextmanager

@@ -238,6 +238,36 @@ async def test_a_set_that_differs_is_not_used_again_then_the_one_before_then_the
     assert (epoch, comparable(state)) == (0, comparable(desk.story.state))
 
 
+@dataclass
+class FleetingStore(MemoryStore):
+    """A newer owner completes its set, and removes the older ones, after the first look at the heads."""
+
+    newer: MemoryStore = field(default_factory=MemoryStore)
+
+    async def read(
+        self, epoch: int | None
+    ) -> AsyncIterator[tuple[list[Item], Mapping[int, checkpoint_pb2.CheckpointItem]]]:
+        async for found in super().read(epoch):
+            yield found
+        self.log = self.newer.log
+
+
+async def test_a_set_that_goes_away_while_it_is_read_is_tried_again_with_a_new_state() -> None:
+    desk = Desk()
+    await _one_set(desk)
+    before = list(desk.store.log)
+    await desk.checkpoint(4)
+    desk.store = FleetingStore(before, newer=desk.store)
+    restorer = Restorer(0)
+    restorer._is_careful = True
+    state, book = State(0), PartitionBook(0)
+    with pytest.raises(CheckpointDiffers, match="3 is gone while it was read"):
+        await restorer.restore(desk.store, state, book)
+    assert book.sequence == 0
+    epoch, state = await desk.restored(restorer)
+    assert (epoch, comparable(state)) == (4, comparable(desk.story.state))
+
+
 async def test_a_journal_that_ends_before_its_checkpoint_is_refused() -> None:
     desk = Desk()
     await _one_set(desk)
