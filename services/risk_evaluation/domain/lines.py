@@ -115,7 +115,7 @@ def wide_order(
     dated = {int(ordinary[line]): one for one, line in zip(margined, order.margined, strict=True) if one.expiry_ns}
     ending = dated | {int(line): one for one, line in zip(options, option, strict=True)}
     kind, expiry, strike = np.zeros(every.shape[0], dtype=np.uint8), np.zeros_like(every), np.zeros_like(every)
-    expiries, strikes = np.ones(len(order.coin), dtype=np.int64), dict[tuple[int, int, int], int]()
+    expiries, strikes = np.ones(len(order.coin), dtype=np.int64), dict[tuple[int, int, int, bool], int]()
     for position in range(len(order.coin)):
         mine = {line: one for line, one in ending.items() if bucket[line] == position}
         known = {at: 1 + number for number, at in enumerate(sorted({one.expiry_ns for one in mine.values()}))}
@@ -123,7 +123,7 @@ def wide_order(
         for line, one in mine.items():
             kind[line], expiry[line] = OPTION if one.is_option else DATED, known[one.expiry_ns]
             if one.is_option:
-                strike[line] = strikes.setdefault((position, one.expiry_ns, one.strike), len(strikes))
+                strike[line] = strikes.setdefault((position, one.expiry_ns, one.strike, one.is_digital), len(strikes))
     wide = LineOrder(
         bucket=tuple(bucket.tolist()),
         coin=tuple(ordinary[list(order.coin)].tolist()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from libs.common.instruments import Instrument
+from libs.common.parameters import Instrument
 from services.risk_evaluation.domain.arrays import F8
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.option_rows import OptionHoldings, OptionRows

@@ -53,7 +53,7 @@ from services.risk_evaluation.tests.world import (
     marks,
 )  # fmt: skip
 
-DIGITAL, DIGITAL_PUT, SURE, BELOW, ABOVE, STRANGLE, NOTE, MIX = range(121, 129)
+DIGITAL, DIGITAL_PUT, SURE, BELOW, ABOVE, STRANGLE, NOTE, MIX, SAME = range(121, 130)
 STRIKE = 60_000
 
 
@@ -89,6 +89,7 @@ MORE = (
     digital(SURE, OptionType.CALL, 0),
     vanilla(BELOW, STRIKE * 100 - 100),
     vanilla(ABOVE, STRIKE * 100 + 100),
+    vanilla(SAME, STRIKE * 100),
     package(STRANGLE, Leg(BTC, 0, COIN), Leg(0, PUT, -1), Leg(0, CALL, -1)),
     package(NOTE, Leg(0, SURE, 55), Leg(0, PUT, -1), Leg(0, DIGITAL, 2)),
     package(MIX, Leg(BTC, 0, -COIN // 2), Leg(USD, 0, 20_000 * DOLLAR), Leg(0, COIN_CALL, 3), Leg(0, DIGITAL_PUT, -7)),
@@ -177,12 +178,30 @@ def test_the_worker_margins_packages_as_the_oracle_does_bit_for_bit() -> None:
         book_of({USD: entity * 10**9, BTC: entity * 10**6}, held, book, of=account(entity))
     book.order(1, NOTE, 5, 5_500_000, of=account(7))
     book.order(2, STRANGLE, -5, 5_500_000, of=account(8))
+    for entity, order in ((61, (NOTE, -4)), (62, (STRANGLE, 4)), (63, (MIX, 2)), (64, (DIGITAL, -9))):
+        book_of({USD: 10**12}, {}, book, of=account(entity))
+        book.order(entity, order[0], order[1], 5_000, of=account(entity))
+    book_of({USD: 10**12}, {SAME: -10, DIGITAL: 10, DIGITAL_PUT: -4}, book, of=account(65))
+    book_of({USD: 10**12}, {SAME: 3}, book, of=account(66))
+    book_of({USD: 10**12}, {NOTE: -3}, book, of=account(66, sub=1))
     live = LiveBook(MODEL, book.columns)
     for at in (AT, market(btc=57_000, vol=1.1)):
         swept, margins = live.standings(at.prices(book)), at.margins(book)
         for name in ("equity", "initial_margin", "maintenance_margin", "equity_for_new_risk", "state"):
             assert np.array_equal(getattr(swept, name), getattr(margins, name)), name
         book.line(Column.LOTS, STRANGLE, 3, of=account(5))
+
+
+def test_a_digital_nets_no_strike_of_another_kind() -> None:
+    def naked(lots: dict[int, int]) -> float:
+        book = book_of({USD: 10**12}, lots)
+        parts = contributions(MODEL, AT.prices(book), book.columns.all_rows(), AT.margins(book), row=0)
+        return sum(one.maintenance for one in parts if one.contingency.name == "NAKED_SHORTS") / DOLLAR
+
+    assert naked({SAME: -1}) == pytest.approx(300)
+    assert naked({SAME: -1, DIGITAL: 100}) == pytest.approx(300)
+    assert naked({DIGITAL: -10}) == pytest.approx(0.005 * 10_000)
+    assert naked({DIGITAL: -10, DIGITAL_PUT: 10}) == 0.0
 
 
 def test_the_parts_of_a_packages_margin_add_up() -> None:
