@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Json = Mapping[str, Any]
+EXPONENT_MAX = 64
 REFUSED = "error"  # how a refusal is written beside an expected "error: ..."
 
 
@@ -69,6 +70,14 @@ def agree(got: Any, expected: Any, tolerance: Tolerance) -> bool:
     if isinstance(expected, str) and isinstance(got, int):
         return expected.lstrip("-").isdigit() and got == int(expected)  # integers beyond 64 bits come as words
     return bool(got == expected)
+
+
+def exponent(raw: Any) -> int:
+    """A power of ten that units are given by. Raises ValueError beyond what any has, where a power would not end."""
+    power = int(raw)
+    if abs(power) > EXPONENT_MAX:
+        raise ValueError(f"expected a power of ten from -{EXPONENT_MAX} to {EXPONENT_MAX}, was {raw!r}")
+    return power
 
 
 def tolerance_of(raw: Any, otherwise: Tolerance = EXACT) -> Tolerance:

@@ -108,19 +108,20 @@ def _run_case(adapter: Adapter, case: Any, content: Json, place: str, tally: Tal
     title = f"{place} {case.get('test', '')}" if isinstance(case, dict) else place
     try:
         figures = adapter(case, content)
+        wrong = [one for one in figures if not one.agrees]
+        said = "; ".join(_says(one) for one in wrong[:4])
     except Unsupported as unknown:
         tally.skipped += 1
         tally.note(f"{title}: skipped: {unknown}")
         return
-    except (ArithmeticError, AttributeError, BallastError, LookupError, TypeError, ValueError) as fault:
+    except (ArithmeticError, AttributeError, BallastError, LookupError, RecursionError, TypeError, ValueError) as fault:
         # A case that our model cannot take is a failed case, not the end of the run.
         tally.failed += 1
         tally.note(f"{title}: {type(fault).__name__}: {fault}")
         return
-    wrong = [one for one in figures if not one.agrees]
     if wrong or not figures:
         tally.failed += 1
-        tally.note(f"{title}: " + ("; ".join(_says(one) for one in wrong[:4]) or "compares nothing"))
+        tally.note(f"{title}: " + (said or "compares nothing"))
     else:
         tally.passed += 1
 

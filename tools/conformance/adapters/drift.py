@@ -26,7 +26,7 @@ from services.risk_evaluation.domain.venue_models.drift_weights import (
     spot_asset_weight,
     spot_liability_weight,
 )
-from tools.conformance.comparison import EXACT, Figure, Json, Unsupported, compared
+from tools.conformance.comparison import EXACT, Figure, Json, Unsupported, compared, exponent
 
 _TYPES = {"initial": MarginType.INITIAL, "fill": MarginType.FILL, "maintenance": MarginType.MAINTENANCE}
 _QUOTE_DECIMALS = 6
@@ -56,7 +56,7 @@ def _asset_weight(raw: Json, expected: object) -> list[Figure]:
     initial, maintenance, kind = _by_type(raw, "base_weight")
     got = spot_asset_weight(
         size=int(raw["token_amount"]),
-        decimals=int(raw["decimals"]),
+        decimals=exponent(raw["decimals"]),
         imf_factor=int(raw["imf_factor_1e6"]),
         initial=initial,
         maintenance=maintenance,
@@ -68,7 +68,7 @@ def _asset_weight(raw: Json, expected: object) -> list[Figure]:
 def _liability_weight(raw: Json, expected: object) -> list[Figure]:
     got = spot_liability_weight(
         size=int(raw["token_amount"]),
-        decimals=int(raw["decimals"]),
+        decimals=exponent(raw["decimals"]),
         imf_factor=int(raw["imf_factor_1e6"]),
         weight=by_type(*_by_type(raw, "base_weight")),
     )
@@ -76,7 +76,7 @@ def _liability_weight(raw: Json, expected: object) -> list[Figure]:
 
 
 def _scaled(raw: Json, expected: object) -> list[Figure]:
-    decimals = int(raw.get("decimals", _COIN_DECIMALS))
+    decimals = exponent(raw.get("decimals", _COIN_DECIMALS))
     got = scaled_initial_weight(
         weight=int(raw["initial_weight_1e4"]),
         all_deposits_value=int(raw["deposits"]) * int(raw["price_1e6"]) // 10**decimals,
@@ -151,7 +151,7 @@ def _units(amount: int | float, decimals: int) -> int:
 
 
 def _coin(raw: Json, coin: Json) -> tuple[SpotMarket, SpotPosition]:
-    decimals = int(coin.get("decimals", _COIN_DECIMALS))
+    decimals = exponent(coin.get("decimals", _COIN_DECIMALS))
     asset = int(coin["asset_weight_initial"])
     liability = int(coin["liability_weight_initial"])
     held = raw.get("sol_deposit", coin.get("deposit", 0)) - raw.get("sol_borrow", coin.get("borrow", 0))

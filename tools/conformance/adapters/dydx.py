@@ -16,7 +16,7 @@ from services.risk_evaluation.domain.venue_models.dydx_v4 import (
     position_risk,
     riskier,
 )
-from tools.conformance.comparison import EXACT, Figure, Json, Unsupported, compared
+from tools.conformance.comparison import EXACT, Figure, Json, Unsupported, compared, exponent
 
 _COIN_RESOLUTION = -6  # of test accounts that name none
 
@@ -53,8 +53,8 @@ def _market(one: Json, shared: Json, name: str = "market") -> Market:
 
     return Market(
         name=name,
-        base_resolution=field("base_resolution", _COIN_RESOLUTION),
-        price_exponent=field("exponent", 0),
+        base_resolution=exponent(field("base_resolution", _COIN_RESOLUTION)),
+        price_exponent=exponent(field("exponent", 0)),
         initial_margin_ppm=field("imf_ppm", 0),
         maintenance_fraction_ppm=field("mf_of_imf_ppm", 0),
         oi_lower_cap=field("oi_lower_cap", 0),

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.risk_evaluation.domain.venue_models import aave_v3, comet
 from services.risk_evaluation.domain.venue_models.arithmetic import BPS, WAD
-from tools.conformance.comparison import EXACT, REFUSED, Figure, Json, Tolerance, Unsupported, compared
+from tools.conformance.comparison import EXACT, REFUSED, Figure, Json, Tolerance, Unsupported, compared, exponent
 
 _COLLATERAL_DECIMALS = 18
 # aave-v3-origin tests/mocks/AaveV3TestListing.sol, which the cases refer to: WETH 1800 USD, threshold 86 %, bonus 5 %.
@@ -31,7 +31,7 @@ def _scaled(value: Any, scale: int) -> int:
 
 
 def _comet(raw: Json, expected: Any) -> list[Figure]:
-    unit = 10 ** int(raw.get("base_decimals", 6))
+    unit = 10 ** exponent(raw.get("base_decimals", 6))
     held = raw.get("collaterals")
     if held is None:
         held = [raw] if "collateral" in raw else []
@@ -53,7 +53,7 @@ def _comet(raw: Json, expected: Any) -> list[Figure]:
         )
         for name, one in zip(names, held, strict=True)
     )
-    parameters = comet.Parameters(base_decimals=int(raw.get("base_decimals", 6)), collaterals=rules)
+    parameters = comet.Parameters(base_decimals=exponent(raw.get("base_decimals", 6)), collaterals=rules)
     account = comet.Account(
         _scaled(raw.get("principal", 0), unit), _scaled(raw.get("base_price", 1), comet.PRICE_ONE), holdings
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from tools.conformance.adapters import drift, dydx, lending, options
 from tools.conformance.comparison import Unsupported
 from tools.conformance.families import Adapter
+from tools.conformance.runner import run_folder
 
 _RISK = {"NC": 300, "IMR": 200, "MMR": 100}
 _SOL = {"price_1e6": 100_000_000, "decimals": 9, "asset_weight_initial": 8000, "liability_weight_initial": 12000}
@@ -120,3 +123,22 @@ def test_cases_agree(adapter: Adapter, case: dict[str, Any]) -> None:
 def test_what_is_not_known_is_said_to_be_so(adapter: Adapter, case: dict[str, Any]) -> None:
     with pytest.raises(Unsupported):
         adapter(case, {})
+
+
+@pytest.mark.parametrize(
+    ("adapter", "case"),
+    [
+        (dydx.margin, _case({**_MARKET, "quantums": 1, "exponent": 10**40}, {"initial": 1})),
+        (lending.health, _case({"principal": -1, "base_decimals": 10**9}, {"liquidatable": True})),
+    ],
+)
+def test_a_power_that_would_not_end_is_refused(adapter: Adapter, case: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected a power of ten"):
+        adapter(case, {})
+
+
+def test_figures_beyond_every_float_fail_their_case_and_not_the_run(tmp_path: Path) -> None:
+    cases = [_case({**_MARKET, "quantums": 10**400}, {"net_notional": 1}), _case({}, {"initial": 0})]
+    (tmp_path / "margin_dydx.json").write_text(json.dumps({"cases": cases}), encoding="utf-8")
+    (tally,) = run_folder(tmp_path).tallies
+    assert (tally.passed, tally.failed) == (1, 1)
