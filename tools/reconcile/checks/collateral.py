@@ -120,8 +120,7 @@ class HealthyKeepsCollateral(Watch):
         if outcome.command in _OWNERS and not (outcome.command == "supply" and outcome.subject != account):
             self._owner(frame, outcome, account, book)
             return
-        is_placed = any(one.placement.account == account for one in outcome.effects)
-        if outcome.command == "impair_venue" or (outcome.command == "arrive" and is_placed):
+        if outcome.command == "impair_venue" or (outcome.command == "arrive" and self._arrives_lost(outcome, account)):
             self._bears(frame, outcome, account, lines)
             return
         if outcome.command == "verdict" and outcome.subject in self._reservations:
@@ -138,6 +137,11 @@ class HealthyKeepsCollateral(Watch):
         moves = any(delta for (_, kind), delta in lines.items() if kind == _LOTS)
         if lost or (moves and not is_closed and outcome.command != "arrive"):
             self.findings.add(f"{where(frame)}: {outcome.command} takes assets {lost} from account {account}")
+
+    def _arrives_lost(self, outcome: journal_pb2.Outcome, account: int) -> bool:
+        """The account's places have moved here, and bear what the venue has lost."""
+        placed = (one.placement for one in outcome.effects if one.placement.account == account)
+        return any(one.lost_units != self._lost.get((account, one.asset, one.venue), 0) for one in placed)
 
     def _bears(
         self, frame: JournalFrame, outcome: journal_pb2.Outcome, account: int, lines: Mapping[tuple[int, int], int]
