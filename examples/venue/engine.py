@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from examples.venue.book import Level, Limit, OrderBook, Side, Trade
 from examples.venue.ladder import MarketMaker
 from examples.venue.listing import Instrument, Listing, MalformedPrice, decimal
-from examples.venue.options import Option, Surface
+from examples.venue.options import Option, Package, Surface
 from examples.venue.reports import Kind, Outbox, Report
 
 LOTS_MAX = 10**12
@@ -120,8 +120,10 @@ class VenueEngine:
                 self._requote(symbol)
         return tuple(faults)
 
-    def _value(self, instrument: Instrument, option: Option, spot: str, surfaces: Mapping[int, Surface]) -> None:
-        """The reference price of an option: what it is worth here, at least a tick; without it the last one stands."""
+    def _value(
+        self, instrument: Instrument, option: Option | Package, spot: str, surfaces: Mapping[int, Surface]
+    ) -> None:
+        """The reference price of an option or package: its worth here, at least a tick; else the last one stands."""
         surface = surfaces.get(option.underlying)
         if surface is None:
             return

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.venue.ladder import Ladder
-from examples.venue.options import Option
+from examples.venue.options import Option, Package, digital
 
 SECOND_NS = 1_000_000_000
 
@@ -42,7 +42,7 @@ class Instrument:
         reference: the symbol whose reference price it follows when its own has none (a perpetual: its spot).
         is_inverse: a lot is face in the quote asset, and fees are in the base asset.
         fee_decimals: digits after the point of the asset that fees are paid in.
-        option: what it is an option on; its reference price is what that is worth.
+        option: the option or package that it is; its reference price is what that is worth.
         expiry_ns: run time from which it is not traded any more, 0 for never.
     """
 
@@ -53,7 +53,7 @@ class Instrument:
     is_inverse: bool
     fee_decimals: int
     ladder: Ladder
-    option: Option | None = None
+    option: Option | Package | None = None
     expiry_ns: int = 0
 
     def has_ended(self, run_time_ns: int) -> bool:
@@ -141,8 +141,23 @@ def _instrument(block: dict[str, Any]) -> Instrument:
             jitter_ppm=int(block["jitter_ppm"]),
             refill_ns=int(block["refill_seconds"]) * SECOND_NS,
         ),
-        option=_option(block) if "option" in block else None,
+        option=_option(block) if "option" in block else _package(block) if "legs" in block else None,
         expiry_ns=int(block.get("expiry_s", 0)) * SECOND_NS,
+    )
+
+
+def _package(block: dict[str, Any]) -> Package:
+    legs: list[tuple[float, Option]] = []
+    for leg in block["legs"]:
+        option = _option({**block, **leg})
+        sold = -1.0 if leg.get("sold", False) else 1.0
+        quantity = sold * float(decimal(leg["quantity"]))
+        legs += digital(quantity, option) if leg.get("digital", False) else ((quantity, option),)
+    return Package(
+        underlying=int(block["underlying"]),
+        coins=float(decimal(block.get("coins", "0"))),
+        money=float(decimal(block.get("money", "0"))),
+        legs=tuple(legs),
     )
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 YEAR_NS = 365 * 86_400 * 10**9
 PPM = 1_000_000
+SPREAD = 0.001  # half the width of a digital's spread, share of its strike
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,40 @@ class Option:
             total = vol * math.sqrt(left_ns / YEAR_NS)
         value = black(spot, self.strike, total, is_call=self.is_call)
         return value / spot if self.in_coins else value
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A structured product on one coin: money, coins and options that change hands as one, in the quote.
+
+    Args:
+        legs: options and how many of each, sold below 0.
+    """
+
+    underlying: int
+    coins: float
+    money: float
+    legs: tuple[tuple[float, Option], ...]
+
+    def price(self, *, spot: float, surface: Surface, run_time_ns: int) -> float | None:
+        """Fair price; None when the surface does not know the expiry."""
+        value = self.money + self.coins * spot
+        for quantity, option in self.legs:
+            one = option.price(spot=spot, surface=surface, run_time_ns=run_time_ns)
+            if one is None:
+                return None
+            value += quantity * one
+        return value
+
+
+def digital(quantity: float, option: Option) -> tuple[tuple[float, Option], ...]:
+    """So much money when the price ends beyond the strike: as a narrow spread of options with the smile."""
+    half = option.strike * SPREAD
+    near, far = (replace(option, strike=option.strike + side * half) for side in (-1.0, 1.0))
+    if not option.is_call:
+        near, far = far, near
+    each = quantity / (2.0 * half)
+    return (each, near), (-each, far)
 
 
 def black(forward: float, strike: float, total_vol: float, *, is_call: bool) -> float:

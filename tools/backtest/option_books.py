@@ -65,7 +65,7 @@ def with_ladder(parameters: Parameters, prices: F8, *, now_ns: int) -> Parameter
         for name in LADDER
         if (option := _option(parameters, at, name, price=float(prices[at]), now_ns=now_ns)) is not None
     ]
-    kept = [one for one in parameters.instruments if not one.is_option]
+    kept = [one for one in parameters.instruments if not one.is_paid_up]
     return replace(parameters, instruments=(*kept, *ladder))
 
 

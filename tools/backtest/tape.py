@@ -87,7 +87,7 @@ def profiled_tape(parameters: Parameters, hourly: Hourly) -> Tape:
 
 
 def _plain(parameters: Parameters) -> tuple[Instrument, ...]:
-    return tuple(one for one in parameters.instruments if not one.is_option)
+    return tuple(one for one in parameters.instruments if not one.is_paid_up)
 
 
 def _rows(parameters: Parameters, prices: F8) -> Iterator[MarkRow]:

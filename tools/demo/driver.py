@@ -163,7 +163,7 @@ class Driver:
     def _close_out(self, holder: Holder, book: PartitionBook) -> None:
         lines = book.lines_of(holder.account)
         for instrument in self._parameters.instruments:
-            if instrument.is_margined or instrument.is_option:
+            if instrument.is_margined or instrument.is_paid_up:
                 lots = lines.get((instrument.id, words.LINE_KIND_LOTS), 0)
             else:
                 cash = lines.get((instrument.underlying, words.LINE_KIND_CASH), 0)
@@ -175,7 +175,7 @@ class Driver:
 
     def _reduce(self, holder: Holder, instrument: Instrument, lots: int, mark: int) -> None:
         self.sent["closing order"] += 1
-        reach = 0.20 if instrument.is_option else 0.05  # an option moves several times as far as its underlying
+        reach = 0.20 if instrument.is_paid_up else 0.05  # an option moves several times as far as its underlying
         worst = max(1, int(mark * (1.0 - reach if lots > 0 else 1.0 + reach)))
         venue = population.venue_of(instrument.symbol, holder.client.number)
         request = client_pb2.PlaceOrderRequest(
@@ -262,7 +262,7 @@ class Driver:
 
     def _lots(self, instrument: Instrument, *, usd: float, price: int) -> int:
         """Lots of so much notional; an option's is that of its coins."""
-        if not instrument.is_option:
+        if not instrument.is_option or instrument.is_digital:
             return _lots(instrument, usd=usd, price=price)
         base = self._parameters.asset(instrument.underlying)
         spot = self._parameters.instrument(base.price_instrument or 0) if base is not None else None

@@ -93,7 +93,7 @@ class Picture:
         self.run_time_ns = 0
         self.watch = replay_pb2.WatchResponse()
         self.held_seconds: dict[str, float] = {}
-        self.options: dict[int, Instrument] = {one.id: one for one in parameters.instruments if one.is_option}
+        self._paid_up: dict[int, Instrument] = {one.id: one for one in parameters.instruments if one.is_paid_up}
         self.surfaces: dict[int, market_words.VolatilitySurface] = {}
         self.episode_orders: dict[int, journal_pb2.Order] = {}  # live ones
         self.opened = self.closed_healthy = self.closed_emptied = 0
@@ -113,6 +113,13 @@ class Picture:
         """The mark in force, integer with the instrument's exponent."""
         history = self.marks.get(instrument)
         return history.prices[-1] if history is not None else None
+
+    def options_in(self, instrument: int, lots: int) -> list[tuple[Instrument, int]]:
+        """Options that lots of an instrument are or hold, with how many of each."""
+        one = self._paid_up.get(instrument)
+        if one is None or one.is_option:
+            return [(one, lots)] if one is not None else []
+        return [(self._paid_up[leg.instrument], lots * leg.amount) for leg in one.legs if leg.instrument]
 
     def label(self, account: int) -> str:
         """Short name of an account."""
@@ -230,7 +237,7 @@ class Picture:
         bp = slippage_bp(is_buy=is_buy, price=fill.price, mark=mark) if mark else None
         total = self.episode_slippage if fill.episode else self.client_slippage
         # An option's price against its mark says how far its underlying is from its own.
-        counted = None if instrument.is_option else bp
+        counted = None if instrument.is_paid_up else bp
         total.add(counted, notional=self.valuation.notional(instrument, lots=fill.lots, price=fill.price))
         self.fills.append(
             FillRow(

@@ -37,6 +37,8 @@ _PUTS = {
     "ETH": ("ETH-USD-20180330-600-P",),
 }
 _FUTURES = ("BTC-USD-20171222", "BTC-USD-20180206")
+_PACKAGES = ("BTC-STRANGLE-20180117", "BTC-NOTE-20180330-12000")
+_PACKAGE_EVERY = 40  # one client in so many holds a structured product, and nothing else
 _OPTION_REACH = 0.15  # an option moves several times as far as its underlying
 
 
@@ -123,7 +125,8 @@ def clients(count: int, *, seed: int, seconds: int, ends_at_s: Mapping[str, int]
         ends_at_s: run seconds into the replay at which an instrument ends, of those that do.
     """
     random = Random(f"ballast-demo-{seed}")
-    return [_client(number, random, seconds, ends_at_s) for number in range(count)]
+    found = [_client(number, random, seconds, ends_at_s) for number in range(count)]
+    return [_with_package(one, seed) if one.number % _PACKAGE_EVERY == 17 else one for one in found]
 
 
 def _client(number: int, random: Random, seconds: int, ends_at_s: Mapping[str, int]) -> Client:
@@ -144,6 +147,16 @@ def _client(number: int, random: Random, seconds: int, ends_at_s: Mapping[str, i
     top_up = round(equity * random.uniform(0.1, 0.4), 2) if random.random() < 0.3 else 0.0
     gives_up = random.random() < 0.8
     return Client(number, desk, style, deposits, trades, withdrawals, top_up, gives_up)
+
+
+def _with_package(client: Client, seed: int) -> Client:
+    """The client with a structured product instead of its book, some of it on credit; its draws are its own."""
+    random = Random(f"ballast-demo-{seed}-package-{client.number}")
+    equity = math.exp(random.uniform(math.log(2_000), math.log(50_000)))
+    usd, symbol = equity * random.uniform(0.5, 1.6), random.choice(_PACKAGES)
+    at_s = random.randrange(OPENING_SECONDS // 2, OPENING_SECONDS)
+    bought = Trade(at_s, symbol, venue_of(symbol, client.number), True, usd, 1.03, False)
+    return replace(client, style="package", deposits=(("USD", f"{equity:.2f}"),), trades=(bought,), withdrawals=())
 
 
 def _leverage(random: Random) -> float:
@@ -238,8 +251,9 @@ def _rolled(random: Random, trades: tuple[Trade, ...], ends_at_s: Mapping[str, i
 
 def venue_of(instrument: str, number: int) -> str:
     """A venue that trades the instrument, another one for every other number."""
-    only_north = instrument.startswith(("LTC", "BTC-COIN", "ETH-USD-2"))
-    return "north" if only_north else ("north", "south")[number % 2]
+    if instrument.startswith(("LTC", "BTC-COIN", "ETH-USD-2", "BTC-STRANGLE")):
+        return "north"
+    return "south" if instrument.startswith("BTC-NOTE") else ("north", "south")[number % 2]
 
 
 def _option(random: Random, symbols: tuple[str, ...], *, buy: bool, usd: float) -> Trade:

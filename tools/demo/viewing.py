@@ -102,7 +102,7 @@ def _clock(picture: Picture) -> Clock:
 def _marks(picture: Picture) -> Iterator[MarkRow]:
     for instrument in picture.parameters.instruments:
         mark = picture.mark(instrument.id)
-        if mark is None or instrument.is_option:
+        if mark is None or instrument.is_paid_up:
             continue
         start = picture.baseline.get(instrument.id)
         price = picture.valuation.price(instrument, mark)
@@ -122,11 +122,12 @@ def _options(picture: Picture) -> Iterator[OptionsRow]:
     short: defaultdict[int, float] = defaultdict(float)
     for book in picture.books.values():
         for (account, subject, kind), lots in book.lines.items():
-            option = picture.options.get(subject) if kind == ledger_pb2.LINE_KIND_LOTS else None
-            if option is not None and system_kind(account) is None:
+            if kind != ledger_pb2.LINE_KIND_LOTS or system_kind(account) is not None:
+                continue
+            for option, count in picture.options_in(subject, lots):
                 holders[option.underlying].add(account)
-                coins = picture.valuation.amount(option.underlying, lots * option.base_units_per_lot)
-                (long if lots > 0 else short)[option.underlying] += abs(coins)
+                coins = picture.valuation.amount(option.underlying, count * option.base_units_per_lot)
+                (long if count > 0 else short)[option.underlying] += abs(coins)
     for underlying, surface in picture.surfaces.items():
         asset = picture.parameters.asset(underlying)
         if asset is not None and surface.smiles:
@@ -202,7 +203,7 @@ def _depth(picture: Picture) -> Iterator[DepthRow]:
     for instrument in picture.parameters.instruments:
         for venue in picture.parameters.venues:
             book = picture.liquidity.get((venue.id, instrument.id))
-            if book is None or instrument.is_option:
+            if book is None or instrument.is_paid_up:
                 continue
             bid = picture.valuation.price(instrument, book.bid_price[0]) if book.bid_price else None
             ask = picture.valuation.price(instrument, book.ask_price[0]) if book.ask_price else None

@@ -139,7 +139,7 @@ class Figures:
         marks = self._world.marks
         mark = marks.mark(one.instrument, marks.number_at(one.executed_at_ns))
         instrument = self._instruments.get(one.instrument)
-        if instrument is None or not instrument.is_option:  # an option's moves several times as far as its underlying
+        if instrument is None or not instrument.is_paid_up:  # an option's moves several times as far as its underlying
             into = self.liquidation_fills if one.episode else self.fills
             into.add(price=one.price, mark=mark.price, side=one.side)
         if one.episode in self.episodes:

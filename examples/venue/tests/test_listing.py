@@ -13,7 +13,7 @@ from examples.venue.tests.listings import INVERSE, SPOT
 _VENUE = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(("name", "count"), [("north", 26), ("south", 17)])
+@pytest.mark.parametrize(("name", "count"), [("north", 27), ("south", 18)])
 def test_the_shipped_files_load(name: str, count: int) -> None:
     listing = load_listing(_VENUE / f"{name}.toml")
     assert len(listing.instruments) == count

@@ -187,7 +187,7 @@ async def world(tmp_path: Path) -> AsyncIterator[_World]:
 
 async def test_an_order_walks_the_book_and_is_reported_until_acknowledged(world: _World) -> None:
     gateway = world.gateway
-    await _until(lambda: len(gateway.books) == 26 and gateway.heartbeats > 0)
+    await _until(lambda: len(gateway.books) == 27 and gateway.heartbeats > 0)
     await _until(lambda: all(gateway.books[each].asks for each in ("BTC-USD", "BTC-USD-PERP")))
     assert {each.symbol for each in gateway.hellos[0].instruments} == set(gateway.books)
     book = gateway.books["BTC-USD"]
@@ -236,7 +236,7 @@ async def test_the_replay_moves_books_and_fills_what_rests(world: _World) -> Non
 
 async def test_a_lower_session_epoch_is_refused(world: _World) -> None:
     gateway = world.gateway
-    await _until(lambda: len(gateway.books) == 26)
+    await _until(lambda: len(gateway.books) == 27)
     gateway.epoch = 5
     gateway.say.put_nowait(None)
     await _until(lambda: len(gateway.hellos) == 2 and gateway.heartbeats > 1)
@@ -249,13 +249,13 @@ async def test_a_lower_session_epoch_is_refused(world: _World) -> None:
     assert "ballast_venue_sessions_refused_total" in (await world.get("/metrics"))[1]
     gateway.epoch = 6
     gateway.books.clear()
-    await _until(lambda: len(gateway.books) == 26)
+    await _until(lambda: len(gateway.books) == 27)
     assert (await world.get("/readyz"))[0] == 200
 
 
 async def test_a_gateway_that_knows_more_reports_than_were_made_is_refused(world: _World) -> None:
     gateway = world.gateway
-    await _until(lambda: len(gateway.books) == 26)
+    await _until(lambda: len(gateway.books) == 27)
     gateway.resume_after = 9
     gateway.say.put_nowait(None)
     await _until(lambda: len(gateway.hellos) == 3)
@@ -277,6 +277,6 @@ async def test_a_killed_venue_keeps_its_numbers_and_cancels_what_rested(world: _
     hello, report = gateway.hellos[-1], gateway.reports[-1]
     assert (hello.session_epoch, hello.last_report) == (1, 3)
     assert (report.order, report.kind, report.sequence) == (2, ledger_pb2.REPORT_KIND_CANCELLED, 3)
-    await _until(lambda: len(gateway.books) == 26)
+    await _until(lambda: len(gateway.books) == 27)
     assert min(each.sequence for each in gateway.books.values()) > last_book
     assert await world.stop_venue() == 0

@@ -68,7 +68,7 @@ class RecordedPrices:
             for venue in parameters.venues
             for listed in venue.instruments
             for instrument in [instruments[listed]]
-            if (venue.name, symbols[instrument.underlying]) in TABLES and not instrument.is_option
+            if (venue.name, symbols[instrument.underlying]) in TABLES and not instrument.is_paid_up
         )
         exponents: dict[str, int] = {}
         for listing in self._listings:

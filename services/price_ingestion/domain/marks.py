@@ -38,12 +38,12 @@ class Priced:
 
 
 class MarkBook:
-    """Marks of every instrument but options; rebuilt from the rows on the log, then moved by quotes."""
+    """Marks of every instrument but options and packages; rebuilt from the rows on the log, then moved by quotes."""
 
     __slots__ = ("_at_ns", "_instruments", "_marks", "_rules", "_slow")
 
     def __init__(self, instruments: Iterable[Instrument], rules: PriceGuard) -> None:
-        self._instruments = tuple(one for one in instruments if not one.is_option)
+        self._instruments = tuple(one for one in instruments if not one.is_paid_up)
         self._rules = rules
         self._marks: dict[InstrumentId, Mark] = {}
         self._slow: dict[InstrumentId, SlowMark] = {}

@@ -1,4 +1,4 @@
-"""The volatility surfaces in force, guarded like prices, and the marks of options that follow from them."""
+"""The volatility surfaces in force, guarded like prices, and the marks of options and packages that follow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from libs.common.parameters import Asset, Instrument, InstrumentKind, Parameters
 from libs.common.units import PPM, YEAR_NS, UnixNs
 from libs.common.validity import ValidityClass
 from libs.options.black import LineKind, black76
+from libs.options.digital import smile_digital
 from libs.options.normal import exp
 from libs.options.surface import Repair, Surface, SurfaceBounds, SurfaceRefused, check_surface
 from libs.options.svi import SviSlice
@@ -76,23 +77,23 @@ class SurfaceBook:
         self._rules = {rule.asset: rule for rule in parameters.surfaces}
         self._assets: dict[int, Asset] = {one.id: one for one in parameters.assets}
         self._instruments: dict[int, Instrument] = {one.id: one for one in parameters.instruments}
-        self._options = tuple(one for one in parameters.instruments if one.is_option)
+        self._paid_up = tuple(one for one in parameters.instruments if one.is_paid_up)
         self._surfaces: dict[AssetId, SurfaceRow] = {}
         self._marks: dict[InstrumentId, MarkRow] = {}
 
     def restore(self, surfaces: Iterable[SurfaceRow], rows: Iterable[MarkRow]) -> None:
         """Takes over what stands on the log."""
         self._surfaces.update((one.underlying, one) for one in surfaces)
-        options = {one.id for one in self._options}
-        self._marks.update((row.instrument, row) for row in rows if row.instrument in options)
+        paid_up = {one.id for one in self._paid_up}
+        self._marks.update((row.instrument, row) for row in rows if row.instrument in paid_up)
 
     def move(
         self, quotes: Mapping[AssetId, Sequence[SurfaceQuote]], *, marks: Iterable[MarkRow], now_ns: UnixNs
     ) -> Moved:
-        """Moves surfaces, then the marks of options, to this moment.
+        """Moves surfaces, then the marks of options and packages, to this moment.
 
         Args:
-            marks: of everything but options, at this moment.
+            marks: of everything else, at this moment.
         """
         spot = {row.instrument: row.mark for row in marks}
         surfaces, dropped = dict(self._surfaces), []
@@ -105,10 +106,10 @@ class SurfaceBook:
             if row is not None:
                 surfaces[asset] = row
         rows = {}
-        for option in self._options:
-            row_of_option = self._option_row(option, surfaces.get(option.underlying), spot, now_ns)
-            if row_of_option is not None:
-                rows[option.id] = row_of_option
+        for one in self._paid_up:
+            priced = self._row(one, surfaces.get(one.underlying), spot, now_ns)
+            if priced is not None:
+                rows[one.id] = priced
         moved = Moved(
             surfaces=tuple(one for asset, one in surfaces.items() if self._surfaces.get(asset) != one),
             marks=tuple(row for key, row in rows.items() if self._marks.get(key) != row),
@@ -123,13 +124,13 @@ class SurfaceBook:
         return tuple(self._surfaces.values())
 
     def rows(self) -> tuple[MarkRow, ...]:
-        """The mark of every option that has one, in the order of the parameters."""
-        return tuple(self._marks[one.id] for one in self._options if one.id in self._marks)
+        """The mark of every option and package that has one, in the order of the parameters."""
+        return tuple(self._marks[one.id] for one in self._paid_up if one.id in self._marks)
 
     def _price_instrument(self, asset: AssetId) -> InstrumentId:
         return self._assets[asset].price_instrument or InstrumentId(0)
 
-    def _option_row(
+    def _row(
         self, option: Instrument, surface: SurfaceRow | None, spot: Mapping[InstrumentId, Mark], now_ns: UnixNs
     ) -> MarkRow | None:
         index = spot.get(self._price_instrument(option.underlying))
@@ -139,12 +140,39 @@ class SurfaceBook:
         smile = _smile_at(surface, option, now_ns)
         if smile is None or surface is None:
             return self._stale(option)
-        value, delta = _value(option, surface, smile, index=index.mark_price * 10.0**exponent, exponent=exponent)
-        step = 10.0**option.price_exponent * (index.mark_price * 10.0**exponent if _in_coins(option) else 1.0)
-        price = min(max(1, round(value / step)), option.max_price)
+        price = index.mark_price * 10.0**exponent
+        if option.is_package:
+            value, delta = self._package_value(option, surface, smile, index=price, exponent=exponent)
+        else:
+            value, delta = _value(option, surface, smile, index=price, exponent=exponent)
+        step = 10.0**option.price_exponent * (price if _in_coins(option) else 1.0)
+        mark = min(max(1, round(value / step)), option.max_price)
         width = round(abs(delta) * index.confidence * 10.0**exponent / step)
         validity = max(surface.validity, index.validity)
-        return MarkRow(option.id, Mark(price, price, width, validity), price)
+        return MarkRow(option.id, Mark(mark, mark, width, validity), mark)
+
+    def _package_value(
+        self, package: Instrument, surface: SurfaceRow, smile: SmileRow, *, index: float, exponent: int
+    ) -> tuple[float, float]:
+        """Value and delta of a package, in the quote for each coin that its price is for: those of its legs."""
+        value, delta = 0.0, 0.0
+        for leg in package.legs:
+            if leg.instrument:
+                option = self._instruments[leg.instrument]
+                size = leg.amount * self._size(option)
+                own, slope = _value(option, surface, smile, index=index, exponent=exponent)
+            else:
+                size = leg.amount / 10.0 ** self._assets[leg.asset].decimals
+                own, slope = (index, 1.0) if leg.asset == package.underlying else (1.0, 0.0)
+            value, delta = value + size * own, delta + size * slope
+        coins = self._size(package)
+        return value / coins, delta / coins
+
+    def _size(self, one: Instrument) -> float:
+        """Coins of a lot, or of a digital the money that it pays."""
+        if one.is_digital:
+            return one.payout_units / 10.0 ** self._assets[one.quote].decimals
+        return one.base_units_per_lot / 10.0 ** self._assets[one.underlying].decimals
 
     def _stale(self, option: Instrument) -> MarkRow | None:
         last = self._marks.get(option.id)
@@ -172,12 +200,19 @@ def _smile_at(surface: SurfaceRow | None, option: Instrument, now_ns: UnixNs) ->
 def _value(
     option: Instrument, surface: SurfaceRow, smile: SmileRow, *, index: float, exponent: int
 ) -> tuple[float, float]:
-    """Value and delta of an option on one coin, in the quote."""
+    """Value and delta of an option on one coin, of a digital that pays 1, in the quote."""
     years = max(0.0, (option.expiry_ns - surface.made_at_ns) / YEAR_NS)
     forward = smile.forward_price * 10.0**exponent if smile.forward_price else index
     strike = option.strike * 10.0**option.settlement_exponent
     vol = smile.smile.vol(strike / forward)
     discount = exp(-smile.discount_rate / RATE_ONE * years)
+    if option.is_digital:
+        slope = smile.smile.vol_slope(strike / forward) / forward
+        kind = LineKind.DIGITAL_CALL if option.is_call else LineKind.DIGITAL_PUT
+        one = smile_digital(
+            forward=forward, strike=strike, years=years, vol=vol, slope=slope, discount=discount, kind=kind
+        )
+        return one.value, one.delta
     kind = LineKind.CALL if option.is_call else LineKind.PUT
     found = black76(forward=forward, strike=strike, years=years, vol=vol, discount=discount, kind=kind)
     return found.value, found.delta

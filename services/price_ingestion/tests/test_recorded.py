@@ -25,8 +25,8 @@ def prices() -> RecordedPrices:
 
 def test_every_declared_listing_is_quoted_around_its_own_recording(prices: RecordedPrices) -> None:
     shown = {(one.venue, one.instrument): (one.price, one.provenance) for one in prices.references(LOWEST)}
-    options = {one.id for one in PARAMETERS.instruments if one.is_option}  # marked from surfaces
-    assert len(shown) == sum(len(set(venue.instruments) - options) for venue in PARAMETERS.venues)
+    paid_up = {one.id for one in PARAMETERS.instruments if one.is_paid_up}  # marked from surfaces
+    assert len(shown) == sum(len(set(venue.instruments) - paid_up) for venue in PARAMETERS.venues)
     assert shown["south", "BTC-USD"] == ("10400", "recorded (Coinbase hourly)")
     assert shown["south", "BTC-USD-PERP"] == ("10400", "recorded (Coinbase hourly)")
     assert shown["north", "BTC-USD"] == ("11159.93", "recorded (Bitstamp daily)")
@@ -40,7 +40,7 @@ def test_every_declared_listing_is_quoted_around_its_own_recording(prices: Recor
 
 def test_quotes_come_from_each_venue_that_lists_the_instrument(prices: RecordedPrices) -> None:
     quotes = {instrument: [quote.source for quote in each] for instrument, each in prices.latest(LOWEST).items()}
-    names = {one.id: one.symbol for one in PARAMETERS.instruments if not one.is_option}
+    names = {one.id: one.symbol for one in PARAMETERS.instruments if not one.is_paid_up}
     assert {names[instrument]: sources for instrument, sources in quotes.items()} == {
         symbol: ["north"] if symbol.startswith("LTC") else ["north", "south"] for symbol in names.values()
     }

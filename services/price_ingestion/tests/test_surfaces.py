@@ -147,6 +147,23 @@ def test_an_option_past_its_expiry_is_marked_at_what_it_pays() -> None:
     assert {names[row.instrument]: row.mark.mark_price for row in rows}["BTC-USD-20180223-16000-C"] == 100_000
 
 
+def test_packages_are_marked_at_what_their_legs_are_worth() -> None:
+    book = SurfaceBook(PARAMETERS)
+    rows = moved(book, quote("a", 1.0), quote("b", 1.0)).marks
+    names = {one.id: one.symbol for one in PARAMETERS.instruments}
+    usd = {names[row.instrument]: row.mark.mark_price / 100 for row in rows}
+    strangle = 15_000 - usd["BTC-USD-20180117-14000-P"] - usd["BTC-USD-20180117-18000-C"]
+    assert usd["BTC-STRANGLE-20180117"] == pytest.approx(strangle, abs=0.02)
+    sure, coupon = usd["BTC-DIGITAL-20180330-0-C"] / 100, usd["BTC-DIGITAL-20180330-12000-C"] / 100
+    assert sure == 1.0  # no rate
+    assert 0.5 < coupon < 1.0
+    note = 12_000 * sure - usd["BTC-USD-20180330-12000-P"] + 600 * coupon
+    assert usd["BTC-NOTE-20180330-12000"] == pytest.approx(note, abs=0.05)
+    apart = moved(book, quote("a", 1.0), quote("b", 3.0), now=NOW + HOUR).marks
+    classes = {names[row.instrument]: row.mark.validity for row in apart}
+    assert classes["BTC-NOTE-20180330-12000"] is ValidityClass.HOLD
+
+
 def test_a_new_owner_goes_on_from_the_log() -> None:
     first = SurfaceBook(PARAMETERS)
     told = moved(first, quote("a", 1.0), quote("b", 1.0))

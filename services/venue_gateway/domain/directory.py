@@ -19,7 +19,7 @@ class Directory:
         self.roles: dict[str, str] = {one.id: one.role for one in parameters.principals}
 
     def lot(self, instrument: Instrument) -> tuple[int, int]:
-        """One lot as (units, decimals) of the asset that quantities are given in: the base, or the quote if inverse or digital."""
+        """One lot as (units, decimals) of what quantities count: the base asset, or the quote if inverse or digital."""
         if instrument.is_digital:
             return instrument.payout_units, self.asset_by_id[instrument.quote].decimals
         if instrument.kind is not InstrumentKind.INVERSE_PERP:
