@@ -56,7 +56,7 @@ class Figure:
 
 def agree(got: Any, expected: Any, tolerance: Tolerance) -> bool:
     """Whether two values are the same within a tolerance, lists element by element."""
-    if isinstance(expected, str) and expected.lower().startswith(REFUSED):
+    if is_refusal(expected):
         return bool(got == REFUSED)
     if isinstance(expected, list):
         same = isinstance(got, list) and len(got) == len(expected)
@@ -95,8 +95,17 @@ def tolerance_of(raw: Any, otherwise: Tolerance = EXACT) -> Tolerance:
     return otherwise
 
 
-def compared(expected: Json, got: Json, tolerance: Tolerance) -> list[Figure]:
-    """A figure for each expected name. Raises Unsupported for a name that `got` lacks."""
+def is_refusal(expected: Any) -> bool:
+    """Whether a case expects to be refused."""
+    return isinstance(expected, str) and expected.lower().startswith(REFUSED)
+
+
+def compared(expected: Any, got: Json, tolerance: Tolerance) -> list[Figure]:
+    """A figure for each expected name. Raises Unsupported for a name that `got` lacks, or when there are no names."""
+    if is_refusal(expected):
+        return [Figure("refused", "taken", expected)]
+    if not isinstance(expected, Mapping):
+        raise Unsupported(f"expected a figure without a name: {expected!r}")
     missing = sorted(set(expected) - set(got))
     if missing:
         raise Unsupported(f"expected figures {missing} are not known")

@@ -47,6 +47,13 @@ def test_a_case_that_does_not_agree_fails_and_the_run_goes_on(tmp_path: Path, ca
     assert not outcome.is_ok(strict=False)
 
 
+def test_a_refusal_agrees_with_an_expected_error_and_with_nothing_else(tmp_path: Path) -> None:
+    refused, taken = {**_BLACK, "vol": -1.0}, _BLACK
+    cases = [{"inputs": raw, "expected": "error: no volatility"} for raw in (refused, taken)]
+    (tally,) = run_folder(_write(tmp_path, "options_black76_derive", cases)).tallies
+    assert (tally.passed, tally.failed) == (1, 1)
+
+
 def test_what_is_not_known_is_skipped_and_fails_under_strict(tmp_path: Path) -> None:
     _write(tmp_path, "options_black76_derive", [_GOOD, {**_GOOD, "expected": {"charm": 1.0}}])
     _write(tmp_path, "liquidation_drift", [{}, {}])
