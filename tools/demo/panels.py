@@ -27,6 +27,7 @@ KIND_STYLES = {
     Kind.CLOSED: "green",
     Kind.EMPTIED: "magenta",
     Kind.LOSS: "bold magenta",
+    Kind.SETTLED: "bold cyan",
     Kind.ALERT: "bold yellow",
     Kind.SERVICE: "bold cyan",
     Kind.NOTE: "cyan",

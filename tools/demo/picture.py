@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from ballast.api.v1 import replay_pb2
 from ballast.events.v1 import journal_pb2, market_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2
+from ballast.types.v1 import lifecycle_pb2 as kinds
 from ballast.types.v1 import market_pb2 as market_words
 from libs.common.book import LIVE_ORDER_STATES, PartitionBook
+from libs.common.ids import system_kind
 from libs.common.parameters import Instrument, Parameters
 from tools.demo.margins import MarginTable, OnWorse
 from tools.demo.valuation import Valuation, account_label, slippage_bp
@@ -138,6 +140,7 @@ class Picture:
         self.books[partition].apply(sequence=sequence, run_time_ns=run_time_ns, body=body)
         self.input_offsets[partition] = input_offset
         for outcome in body.outcomes:
+            self._take_settled(partition, outcome)
             for effect in outcome.effects:
                 match effect.WhichOneof("effect"):
                     case "order":
@@ -151,6 +154,17 @@ class Picture:
                     case "alert":
                         where = f" on {self.label(effect.alert.account)}" if effect.alert.account else ""
                         self.note(f"alert {effect.alert.name}{where}: {effect.alert.detail}", Kind.ALERT)
+
+    def _take_settled(self, partition: int, outcome: journal_pb2.Outcome) -> None:
+        closed = (effect.position_closed for effect in outcome.effects if effect.HasField("position_closed"))
+        settled = [
+            one for one in closed if one.cause == kinds.CLOSING_CAUSE_SETTLED and system_kind(one.account) is None
+        ]
+        instrument = self.instruments.get(settled[0].instrument) if settled else None
+        if instrument is not None:
+            price = settled[0].price * 10.0**instrument.settlement_exponent
+            who = f"{len(settled)} position{'' if len(settled) == 1 else 's'} of partition {partition}"
+            self.note(f"{instrument.symbol} has ended: {who} settled at {price:,.2f} USD", Kind.SETTLED)
 
     def take_marks(self, body: market_pb2.MarksBody, *, sequence: int, run_time_ns: int) -> None:
         """Folds an accepted frame of marks."""

@@ -180,6 +180,7 @@ class Kind(StrEnum):
     CLOSED = "closed"
     EMPTIED = "emptied"
     LOSS = "loss"
+    SETTLED = "settled"
     ALERT = "alert"
     SERVICE = "service"
     NOTE = "note"

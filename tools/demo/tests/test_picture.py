@@ -2,8 +2,9 @@
 
 import pytest
 
-from ballast.events.v1 import risk_pb2
+from ballast.events.v1 import journal_pb2, lifecycle_pb2, risk_pb2
 from ballast.types.v1 import ledger_pb2 as words
+from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.ids import SystemAccount, system_account
 from tools.demo.tests.story import BTC, BTC_PERP, BTC_USD, MINUTE_NS, NORTH, START_NS, USD, Story, client
 from tools.demo.valuation import account_label, digits_of, slippage_bp
@@ -219,3 +220,20 @@ def test_progress_counts_only_what_is_replayed() -> None:
 def test_labels_and_digits_are_short() -> None:
     assert account_label(client(5), "desk-05") == "desk-05 1/6"
     assert [digits_of(price) for price in (15_758.8, 501.5, 9.5, 0.0)] == [0, 2, 4, 2]
+
+
+def test_positions_settled_at_an_end_are_told_by_partition() -> None:
+    story = Story()
+    future = next(one for one in story.picture.parameters.instruments if one.is_margined and one.expiry_ns)
+    house = system_account(SystemAccount.SUSPENSE, partition=0)
+    closed = [
+        journal_pb2.Effect(
+            position_closed=lifecycle_pb2.PositionClosed(
+                account=account, instrument=future.id, lots=3, price=1_332_633, cause=kinds.CLOSING_CAUSE_SETTLED
+            )
+        )
+        for account in (client(0), client(4), house)
+    ]
+    story.journal(0, *closed)
+    told = [one.text for one in story.picture.happenings if one.kind is Kind.SETTLED]
+    assert told == [f"{future.symbol} has ended: 2 positions of partition 0 settled at 13,326.33 USD"]
