@@ -1,4 +1,4 @@
-"""Books with options, as the worker keeps them: bits, the kernel, other sets, hypothetical trades, packages."""
+"""Books with options, as the worker keeps them: bits, the kernel, other sets, hypothetical trades."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from services.risk_evaluation.domain.columns import Column, Columns
-from services.risk_evaluation.domain.margin import Margins, all_sums, evaluate
+from services.risk_evaluation.domain.margin import Margins, evaluate
 from services.risk_evaluation.domain.model import build_model
-from services.risk_evaluation.domain.options.grid import price_grid, scenarios_of
-from services.risk_evaluation.domain.options.packages import lines_of, package_legs, package_value
 from services.risk_evaluation.domain.prices import price_book
 from services.risk_evaluation.domain.side_by_side import recast
 from services.risk_evaluation.domain.sweep.live import LiveBook
@@ -25,8 +23,8 @@ from services.risk_evaluation.tests.option_world import (
     PUT,
     option_parameters,
 )  # fmt: skip
-from services.risk_evaluation.tests.test_option_margin import AT, MODEL, YEARS, black, book_of
-from services.risk_evaluation.tests.world import BTC, BTC_PERP, COIN, DOLLAR, USD, Book, account
+from services.risk_evaluation.tests.test_option_margin import AT, MODEL, black, book_of
+from services.risk_evaluation.tests.world import BTC_PERP, DOLLAR, USD, Book, account
 
 
 def test_bits_depend_on_nothing_but_the_entity() -> None:
@@ -84,23 +82,6 @@ def test_a_book_is_read_under_a_set_that_lists_options_otherwise() -> None:
     now, then = AT.margins(book), evaluate(other, price_book(other, AT.marks, AT.surfaces), there)
     for name in ("equity", "initial_margin", "maintenance_margin"):
         assert abs(int(getattr(now, name)[0]) - int(getattr(then, name)[0])) <= 2
-
-
-def test_a_package_is_margined_as_its_legs() -> None:
-    # Covered strangle: the coin, a put sold below and a call sold above, priced by the package and by the live book.
-    base = option_parameters(impact=0)
-    book = book_of(({BTC: COIN}, {}, {PUT: -1, CALL: -1}), Book(build_model(base)))
-    model, prices = book.model, AT.prices(book)
-    change = all_sums(model, prices, book.columns.all_rows()).change[model.risky.index(model.asset_column[BTC])]
-    legs = package_legs("covered_strangle", {"quantity": 1.0, "put_strike": 55_000.0, "call_strike": 60_000.0})
-    kinds, strikes, _ = lines_of(legs)
-    still = [k for k, name in enumerate(model.names) if name.startswith("spot") and "vol" not in name]
-    spots = np.append(1.0 + model.moves[still, model.asset_column[BTC]], 1.0)
-    vols = np.array([0.0, *(float(prices.options.vols[model.option_column[one]]) for one in (PUT, CALL))])
-    at = np.full(3, 60_000.0), strikes, np.full(3, YEARS), vols, np.ones(3)
-    values, _ = price_grid(*at, scenarios_of(spots), kinds=kinds)
-    whole = package_value(legs, values)
-    assert change[still, 0] / DOLLAR == pytest.approx(whole[:-1] - whole[-1], rel=1e-9, abs=1e-6)
 
 
 def test_a_position_that_is_closed_is_gone() -> None:

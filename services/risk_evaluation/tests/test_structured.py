@@ -15,13 +15,13 @@ from libs.common.ids import AssetId, InstrumentId
 from libs.common.instruments import Instrument, InstrumentKind, Leg, OptionType
 from libs.common.units import SECOND_NS, Lots, UnixNs
 from libs.common.validity import ValidityClass
-from libs.options.black import LineKind
+from libs.options.black import LineKind, black76
 from libs.options.digital import smile_digital
 from services.risk_evaluation.app.relief import mark_of
 from services.risk_evaluation.domain.columns import Column
 from services.risk_evaluation.domain.explanation import contributions
 from services.risk_evaluation.domain.exposure import exposure_at_default
-from services.risk_evaluation.domain.margin import Margins
+from services.risk_evaluation.domain.margin import Margins, all_sums
 from services.risk_evaluation.domain.model import build_model
 from services.risk_evaluation.domain.sensitivity import sensitivities
 from services.risk_evaluation.domain.side_by_side import misfit
@@ -144,6 +144,27 @@ def test_a_package_needs_what_its_legs_need_to_the_last_bit(
     together = at.margins(book_of(money, {**more, **held}))
     one_by_one = at.margins(book_of(*unfolded(money, {**more, **held})))
     assert same(together, one_by_one)
+
+
+def test_in_every_move_of_spot_a_covered_strangle_is_the_coin_less_both_options() -> None:
+    book = book_of({}, {STRANGLE: 1})
+    prices = AT.prices(book)
+    bucket = MODEL.risky.index(MODEL.asset_column[BTC])
+    change = all_sums(MODEL, prices, book.columns.all_rows()).change[bucket, :, 0]
+
+    def worth(spot: float) -> float:
+        vols = {one: float(prices.options.vols[MODEL.option_column[one]]) for one in (PUT, CALL)}
+        put, call = (
+            black76(forward=spot, strike=strike, years=1 / 12, vol=vols[one], discount=1.0, kind=kind).value
+            for one, strike, kind in ((PUT, 55_000.0, LineKind.PUT), (CALL, 60_000.0, LineKind.CALL))
+        )
+        return spot - put - call
+
+    still = [k for k, name in enumerate(MODEL.names) if name.startswith("spot") and "vol" not in name]
+    assert len(still) == 10
+    for k in still:
+        moved = 60_000.0 * (1.0 + MODEL.moves[k, MODEL.asset_column[BTC]])
+        assert change[k] / DOLLAR == pytest.approx(worth(moved) - worth(60_000.0), rel=1e-9, abs=1e-6)
 
 
 def test_a_package_sold_against_its_legs_needs_nothing() -> None:

@@ -1,1 +1,1 @@
-"""Options: prices and Greeks, smiles free of arbitrage, structured products as packages of legs."""
+"""Options: prices and Greeks of many lines at once."""
