@@ -14,6 +14,7 @@ from services.liquidation_execution.tests.test_router import RULES, shown
 
 SYMBOLS = {one.symbol: one for one in CATALOGUE.parameters.instruments}
 CALL, COIN_CALL = SYMBOLS["BTC-USD-20180223-16000-C"], SYMBOLS["BTC-COIN-20180330-15000-C"]
+NOTE = SYMBOLS["BTC-NOTE-20180330-12000"]
 MARKS = {InstrumentId(BTC_USD): Price(1_500_000), CALL.id: Price(200_000), COIN_CALL.id: Price(2_500)}
 
 
@@ -21,6 +22,13 @@ def test_shorts_are_bought_back_and_longs_sold() -> None:
     held = Holdings(AccountId(1), lots={CALL.id: -30, COIN_CALL.id: 5}, cash={USD: 10**9}, debt={}, supply={})
     found = {one.instrument.symbol: (one.direction, one.lots) for one in reducible(held, CATALOGUE)}
     assert found == {CALL.symbol: (BUY, 30), COIN_CALL.symbol: (SELL, 5)}
+
+
+def test_a_package_is_sold_as_one_whatever_its_legs_are() -> None:
+    held = Holdings(AccountId(1), lots={NOTE.id: 7, CALL.id: -1}, cash={USD: 10**9}, debt={}, supply={})
+    found = {one.instrument.symbol: (one.direction, one.lots) for one in reducible(held, CATALOGUE)}
+    assert found == {NOTE.symbol: (SELL, 7), CALL.symbol: (BUY, 1)}
+    assert notional(CATALOGUE, NOTE, lots=7, marks={**MARKS, NOTE.id: Price(1_150_000)}) == 7 * 115 * 10**6
 
 
 def test_no_option_is_taken_for_the_spot_market_of_its_coin() -> None:
