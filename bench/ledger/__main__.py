@@ -15,6 +15,7 @@ from bench.ledger import edge, owner, peers
 from bench.ledger.figures import Figures
 from bench.ledger.town import Town, heartbeat
 from bench.ledger.workload import records
+from libs.common.garbage import Garbage
 from tools.broker import BrokerFault, kafka_for
 from tools.report import RUN_DIRECTORY, Run
 from tools.topics import create_topics
@@ -68,6 +69,7 @@ async def _paced(town: Town, figures: Figures, *, commands: int) -> None:
 
 async def _bench(bootstrap: str, *, rounds: int, commands: int) -> Figures:
     await create_topics(bootstrap)
+    Garbage().begin()  # the clients' pauses are none of the ledger's
     town, figures = Town(bootstrap, RUN_DIRECTORY / _TARGET), Figures()
     async with heartbeat(bootstrap), town.followed():
         try:

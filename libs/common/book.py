@@ -185,6 +185,7 @@ class PartitionBook:
         self.partition = partition
         self.sequence = 0
         self.run_time_ns = 0
+        self.alerts: list[journal_pb2.Alert] = []  # of the last frame
         self.accounts = Attributes()
         self.orders: dict[int, journal_pb2.Order] = {}
         self.reservations: dict[int, journal_pb2.Reservation] = {}
@@ -247,6 +248,7 @@ class PartitionBook:
         """
         invariant(sequence == self.sequence + 1, "I8", f"expected sequence {self.sequence + 1}, was {sequence}")
         self.sequence, self.run_time_ns = sequence, run_time_ns
+        self.alerts = []
         touched: set[int] = set()
         for outcome in body.outcomes:
             if outcome.WhichOneof("key") == "fact" and not outcome.refusal and not outcome.repeated:
@@ -293,6 +295,8 @@ class PartitionBook:
                 self.settlements[effect.settlement.instrument] = own(effect.settlement)
             case "venue_session":
                 self.venue_epochs[effect.venue_session.venue] = effect.venue_session.epoch
+            case "alert":
+                self.alerts.append(effect.alert)
             case _:
                 self._apply_transit(which, effect)
 

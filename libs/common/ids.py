@@ -17,6 +17,7 @@ PARTITIONS_MAX = 1 << 16
 SUBACCOUNTS_MAX = 1 << 16
 _SYSTEM_INDEX_BITS = 11
 SYSTEM_INDEX_COUNT = 1 << _SYSTEM_INDEX_BITS
+CLIENT_BITS = 0xFFFFFFFF << 16  # one of them is set in every client's account id, none in a house account's
 
 
 class SystemAccount(IntEnum):

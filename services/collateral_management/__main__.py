@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import random
@@ -16,6 +15,7 @@ from ballast.api.v1 import ledger_pb2_grpc
 from libs.common.chain import AcceptedFrame, ChainWriter
 from libs.common.codec import DeadLetters
 from libs.common.commands import CommandSender
+from libs.common.garbage import Garbage
 from libs.common.rpc import bind, server
 from libs.common.service import ServiceContext, main
 from libs.common.topics import COMMANDS, JOURNAL
@@ -40,13 +40,11 @@ from services.collateral_management.app.supervisor import Supervisor
 from services.collateral_management.settings import Settings
 
 NAME = "collateral_management"
-COLLECT_AFTER = (50_000, 20, 50)  # new objects, rounds: the ledger makes no cycles, and looking for them took 5 %
 DEEDS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 async def build(context: ServiceContext[Settings]) -> None:
     """Joins the group, and owns what it suggests."""
-    gc.set_threshold(*COLLECT_AFTER)
     settings, parameters = context.settings, context.parameters
     bootstrap, client_id = settings.kafka_bootstrap, f"{NAME}-{settings.instance}"
     identity = await input_identity(bootstrap)
@@ -64,10 +62,12 @@ async def build(context: ServiceContext[Settings]) -> None:
     context.spawn(control.run(context.stopping), "control")
     notary = await _notary(context, client_id)
     failpoints = _failpoints(settings.failpoints)
+    garbage = _garbage(context)
     sender = await _movements(context, client_id)
     new_checkpoints = _checkpoints(context, identity, failpoints)
 
     def new_owner(partition: int) -> PartitionOwner:
+        garbage.all_soon()  # an owner before this one has ended, or this one is about to restore very much
         source = KafkaCommands(
             bootstrap=bootstrap,
             client_id=f"{client_id}-p{partition}-commands",
@@ -103,6 +103,13 @@ async def build(context: ServiceContext[Settings]) -> None:
         control,
     )
     await _answer_questions(context, books)
+
+
+def _garbage(context: ServiceContext[Settings]) -> Garbage:
+    garbage = Garbage()
+    garbage.begin()
+    context.spawn(garbage.run(context.stopping), "garbage")
+    return garbage
 
 
 async def _dead_letters(context: ServiceContext[Settings], client_id: str) -> DeadLetters:

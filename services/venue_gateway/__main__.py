@@ -10,6 +10,7 @@ from functools import partial
 from ballast.api.v1 import client_pb2_grpc, custody_pb2_grpc, venue_pb2_grpc
 from libs.common import rpc
 from libs.common.commands import CommandSender
+from libs.common.garbage import Garbage
 from libs.common.service import ServiceContext, main
 from services.venue_gateway.adapters.client_service import ClientService
 from services.venue_gateway.adapters.custody_service import CustodyService
@@ -81,6 +82,9 @@ async def build(context: ServiceContext[GatewaySettings]) -> None:
         context.spawn(reader.follow(partition), f"journal-{partition}")
     context.spawn(books.publish(liquidity), "books")
     context.spawn(clock.follow(), "marks")
+    garbage = Garbage()
+    garbage.begin()
+    context.spawn(garbage.run(context.stopping), "garbage")
     edge = ClientService(
         clients=clients, directory=directory, view=view, tail=reader, ready=lambda: context.health.ready
     )

@@ -10,7 +10,15 @@ from ballast.events.v1 import journal_pb2, lifecycle_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.book import PartitionBook
-from libs.common.ids import SYSTEM_INDEX_COUNT, SystemAccount, home_partition, system_account, system_index, system_kind
+from libs.common.ids import (
+    CLIENT_BITS,
+    SYSTEM_INDEX_COUNT,
+    SystemAccount,
+    home_partition,
+    system_account,
+    system_index,
+    system_kind,
+)
 from libs.common.units import INDEX_ONE
 from services.collateral_management.app.money_audit import EFFECTS, MoneyAudit
 
@@ -101,11 +109,10 @@ class Audit:
                         sums[one.asset, kind] += one.delta
                         if self._emptied:
                             self._emptied.pop(account, None)
-                        house = system_kind(account)
-                        if house is None:
+                        if account & CLIENT_BITS:
                             if kind == _SUPPLY and one.delta > 0:
                                 self._money.lent(sequence, outcome.command, one, outcome.effects)
-                        elif house is SystemAccount.POOL:
+                        elif (house := system_kind(account)) is SystemAccount.POOL:
                             of_pools.append(one)
                         elif house is SystemAccount.IN_TRANSIT:
                             is_moving = True

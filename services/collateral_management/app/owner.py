@@ -282,6 +282,7 @@ class PartitionOwner:
                     self._handle(command, frame, at=(received.offset, index))
                 if len(frame.outcomes) >= FRAME_COMMANDS_MAX or frame.size >= FRAME_BYTES_MAX:
                     await self._append(frame)
+                    await asyncio.sleep(0)  # other partitions and readers wait for a frame, not for a window of them
                     frame = Frame()
         if frame.outcomes:
             await self._append(frame)
@@ -304,12 +305,7 @@ class PartitionOwner:
         )
 
     def _handle(self, command: commands_pb2.Command, frame: Frame, *, at: tuple[int, int]) -> None:
-        outcome = handle(self._state, command, frame.opened())
-        for effect in outcome.effects:
-            if effect.HasField("alert"):
-                self._shown.alerts.labels(effect.alert.name).inc()
-                _LOG.warning("alert raised", extra={"alert": effect.alert.name, "detail": effect.alert.detail})
-        frame.add(outcome, at=at)
+        frame.add(handle(self._state, command, frame.opened()), at=at)
 
     def _trace(
         self, command: commands_pb2.Command, frame: Frame, causes: Mapping[int, Trace], *, at: tuple[int, int]
@@ -338,11 +334,12 @@ class PartitionOwner:
         )
 
     def _count(self, outcomes: list[journal_pb2.Outcome]) -> None:
-        for command, count in Counts(outcome.command for outcome in outcomes).items():
+        for command, count in Counts([outcome.command for outcome in outcomes]).items():
             self._shown.commands.labels(command).inc(count)
-        for command, count in Counts(outcome.command for outcome in outcomes if outcome.refusal).items():
+        refused = [outcome for outcome in outcomes if outcome.refusal]
+        for command, count in Counts([outcome.command for outcome in refused]).items():
             self._shown.refused.labels(command).inc(count)
-        for reason, count in Counts(outcome.refusal for outcome in outcomes if outcome.refusal in OUTFLOW).items():
+        for reason, count in Counts([outcome.refusal for outcome in refused if outcome.refusal in OUTFLOW]).items():
             self._shown.held_back.labels(OUTFLOW[reason]).inc(count)
 
     def _fold(self, accepted: AcceptedFrame) -> None:
@@ -361,6 +358,9 @@ class PartitionOwner:
         body = _body(accepted)
         self._read(accepted, body, is_history=False)
         self._books.changed(self.partition)
+        for alert in self._book.alerts:
+            self._shown.alerts.labels(alert.name).inc()
+            _LOG.warning("alert raised", extra={"alert": alert.name, "detail": alert.detail})
         self._shown.movements.labels(self.partition).set(len(self._book.movements))
         if self._relay is not None:
             self._relay.accepted(body)

@@ -46,7 +46,7 @@ class Relay:
     def accepted(self, body: journal_pb2.JournalBody) -> None:
         """A frame was accepted; the book has it."""
         for outcome in body.outcomes:
-            if outcome.command == "arrive" and outcome.repeated:  # told again: the confirmation may be lost
+            if outcome.repeated and outcome.command == "arrive":  # told again: the confirmation may be lost
                 self._confirmed.pop(int(outcome.fact.stream.removeprefix(_PREFIX)), None)
                 self._wake.set()
         if self._is_behind():

@@ -9,17 +9,18 @@ from typing import Any
 from ballast.events.v1 import journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.errors import invariant
-from libs.common.ids import SystemAccount, serial_id, system_account, system_index, system_kind
+from libs.common.ids import CLIENT_BITS, SYSTEM_INDEX_COUNT, SystemAccount, serial_id, system_account
 from libs.common.parameters import Parameters
 from libs.common.units import INDEX_ONE, INT63, mul_div_down
 from services.collateral_management.domain.custody import DraftedCustody
 from services.collateral_management.domain.state import CASH, DEBT, LOSS, LOTS, QUOTA, SERIAL_MASK, SUPPLY, Line, State
 
-_ENTITY = 0xFFFFFFFF << 16  # bits of an account id that are none of a house account's
 _NOTHING = (0, 0)
 _NONE: dict[int, Any] = {}  # stays empty
 _LEAST = -INT63
-_POOL = SystemAccount.POOL
+_LOCAL = (1 << 48) - 1  # an account id without its partition
+_OF_KIND = _LOCAL ^ (SYSTEM_INDEX_COUNT - 1)  # a house account's without its index either
+_POOLS = system_account(SystemAccount.POOL, partition=0)
 _POOL_UNITS = frozenset((CASH, LOSS, QUOTA))  # what other shards hold of it counts as if it were here
 
 
@@ -201,7 +202,7 @@ class Draft:
         self._lines[line] = (balance, version)
         if known is None:
             self._note_line(account, asset, kind)
-        if not account & _ENTITY and system_kind(account) is _POOL and system_index(account) == asset:
+        if account & _LOCAL == _POOLS | asset:
             moved = self._pools[asset]
             moved[kind] = moved.get(kind, 0) + delta
         posting = self._add().posting  # filled where it stands: a posting of its own would be copied
@@ -220,12 +221,12 @@ class Draft:
             lines.append((asset, kind))
         else:
             self._of_account[account] = [(asset, kind)]
-            if account & _ENTITY:
+            if account & CLIENT_BITS:
                 self.clients_moved.append(account)
-        if account & _ENTITY:
+        if account & CLIENT_BITS:
             if kind == CASH:
                 self._touched[account, asset] = None
-        elif system_kind(account) is _POOL:
+        elif account & _OF_KIND == _POOLS:
             self._pools.setdefault(asset, {})
 
     def put_account(self, one: journal_pb2.Account) -> None:

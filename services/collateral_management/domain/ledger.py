@@ -104,29 +104,40 @@ ROLES = {words.ROLE_CLIENT: "client", words.ROLE_CUSTODIAN: "custodian", words.R
 EFFECTS_BYTES_MAX = 4 * 1024 * 1024
 DETAIL_MAX = 300
 _PRINCIPAL = b"\x22"  # field 4 of Command and of Outcome, length-delimited
+_HASH = b"\x32\x10"  # field 6 of Outcome, 16 bytes
 _NEVER = (-1, 0)
 
 
 def handle(state: State, command: commands_pb2.Command, context: Context) -> journal_pb2.Outcome:
     """Outcome of a command; the state has moved when, and only when, it carries effects."""
     name, key = command.WhichOneof("body") or "", command.WhichOneof("key")
-    sender = command.principal
+    sender, role = command.principal.id, command.principal.role
     outcome, digest = _opened(command, name, has_key=key is not None)
     if key == "session":
-        early = _seen_on_session(state, command.session, sender.id, digest)
+        early = _seen_on_session(state, command.session, sender, digest)
     elif key == "client":
         early = _seen_key(state, command, digest, context)
     elif key == "fact":
         early = _seen_fact(state, command.fact)
     else:
         early = (words.REFUSAL_KEY_EXPIRED, "expected a key", 0, False)
-    if early is None and sender.role == words.ROLE_CLIENT:
-        early = _too_many(state, sender.id, context)
+    if early is None and role == words.ROLE_CLIENT:
+        early = _too_many(state, sender, context)
     if early is not None:
         outcome.refusal, outcome.detail, outcome.subject, outcome.repeated = early
         return outcome
-    _decide(state, command, name, outcome, context)
-    remember(state, outcome, context)
+    body = getattr(command, name, None)
+    stream = command.fact.stream if key == "fact" else None
+    refused = _may_send(state, name, body, sender=sender, role=role, stream=stream)
+    if refused is None:
+        refused = _decide(state, command, name, body, outcome, context)
+    if refused is not None:
+        is_theirs = refused.reason != words.REFUSAL_NOT_AUTHORISED  # who may not post a fact must not move its stream
+        if key == "fact" and name in FACTS and is_theirs:
+            _park(state, command, refused, outcome, context)
+        else:
+            outcome.refusal, outcome.detail = refused.reason, refused.detail[:DETAIL_MAX]
+    _remember(state, outcome, context, key=key, sender=sender, role=role, digest=digest)
     return outcome
 
 
@@ -143,37 +154,35 @@ def _opened(command: commands_pb2.Command, name: str, *, has_key: bool) -> tuple
         head = content[: _field_end(content, key_end)]
     else:  # a nobody
         head = content[:key_end] + _PRINCIPAL + b"\0"
-    outcome = journal_pb2.Outcome.FromString(head)
-    outcome.command, outcome.request_hash = name, digest
+    outcome = journal_pb2.Outcome.FromString(head + _HASH + digest)
+    outcome.command = name
     return outcome, digest
 
 
 def _decide(
-    state: State, command: commands_pb2.Command, name: str, outcome: journal_pb2.Outcome, context: Context
-) -> None:
-    refused = _may_send(state, command, name)
-    if refused is None:
-        draft = Draft(state, context, outcome)
-        try:
-            result = HANDLERS[name][0](draft, getattr(command, name), command.principal)
-            if not isinstance(result, Refused):
-                _follow(draft)
-                result = _small_enough(outcome) or result
-        except InvariantBroken:
-            raise
-        except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
-            result = Refused(words.REFUSAL_INTERNAL, f"{type(error).__name__}: {error}")
+    state: State,
+    command: commands_pb2.Command,
+    name: str,
+    body: Any,
+    outcome: journal_pb2.Outcome,
+    context: Context,
+) -> Refused | None:
+    draft = Draft(state, context, outcome)
+    try:
+        result = HANDLERS[name][0](draft, body, command.principal)
         if not isinstance(result, Refused):
-            draft.commit()
-            outcome.subject = result
-            return
-        refused = result
+            _follow(draft)
+            result = _small_enough(outcome) or result
+    except InvariantBroken:
+        raise
+    except (ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
+        result = Refused(words.REFUSAL_INTERNAL, f"{type(error).__name__}: {error}")
+    if isinstance(result, Refused):
         del outcome.effects[:]
-    is_theirs = refused.reason != words.REFUSAL_NOT_AUTHORISED  # who may not post a fact must not move its stream
-    if command.WhichOneof("key") == "fact" and name in FACTS and is_theirs:
-        _park(state, command, refused, outcome, context)
-        return
-    outcome.refusal, outcome.detail = refused.reason, refused.detail[:DETAIL_MAX]
+        return result
+    draft.commit()
+    outcome.subject = result
+    return None
 
 
 def _follow(draft: Draft) -> None:
@@ -193,22 +202,21 @@ def _follow(draft: Draft) -> None:
     client_money.keep(draft)
 
 
-def _may_send(state: State, command: commands_pb2.Command, name: str) -> Refused | None:
+def _may_send(
+    state: State, name: str, body: Any, *, sender: str, role: words.Role, stream: str | None
+) -> Refused | None:
     if name not in HANDLERS:
         return Refused(words.REFUSAL_UNKNOWN_COMMAND, "no body, or one this build does not know")
-    principal = command.principal
-    role = principal.role
-    sender = ROLES.get(role, "")
-    if role == words.ROLE_SERVICE and principal.id not in ROLES.values():
-        sender = principal.id
-    if sender not in HANDLERS[name][1]:
-        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{principal.id} may not send {name} in role {role}")
-    if command.WhichOneof("key") == "fact":
-        begin, slash, _ = command.fact.stream.partition("/")
-        if name not in FACTS or STREAMS.get(begin + slash, sender) != sender:
-            detail = f"{sender} may not post {name} on stream {command.fact.stream[:64]}"
-            return Refused(words.REFUSAL_NOT_AUTHORISED, detail)
-    account = getattr(getattr(command, name), "account", 0)
+    known_as = ROLES.get(role, "")
+    if role == words.ROLE_SERVICE and sender not in ROLES.values():
+        known_as = sender
+    if known_as not in HANDLERS[name][1]:
+        return Refused(words.REFUSAL_NOT_AUTHORISED, f"{sender} may not send {name} in role {role}")
+    if stream is not None:
+        begin, slash, _ = stream.partition("/")
+        if name not in FACTS or STREAMS.get(begin + slash, known_as) != known_as:
+            return Refused(words.REFUSAL_NOT_AUTHORISED, f"{known_as} may not post {name} on stream {stream[:64]}")
+    account = getattr(body, "account", 0)
     if account and partition_of(account) != state.partition:
         return Refused(words.REFUSAL_WRONG_PARTITION, f"account {account} lives in partition {partition_of(account)}")
     return None
@@ -321,9 +329,23 @@ def _again(known: Remembered, digest: bytes) -> _Early:
 
 def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> None:
     """Keeps what a repetition of the command must get."""
-    rules, key, principal = context.parameters.ledger, outcome.WhichOneof("key"), outcome.principal
-    sender = principal.id
-    if principal.role == words.ROLE_CLIENT:
+    key, principal = outcome.WhichOneof("key"), outcome.principal
+    _remember(
+        state, outcome, context, key=key, sender=principal.id, role=principal.role, digest=outcome.request_hash
+    )  # fmt: skip
+
+
+def _remember(
+    state: State,
+    outcome: journal_pb2.Outcome,
+    context: Context,
+    *,
+    key: str | None,
+    sender: str,
+    role: words.Role,
+    digest: bytes,
+) -> None:
+    if role == words.ROLE_CLIENT:
         windows, window = state.windows, context.window
         last, count = windows.get(sender, _NEVER)
         if last != window and windows and next(iter(windows.values()))[0] != window:
@@ -333,7 +355,8 @@ def remember(state: State, outcome: journal_pb2.Outcome, context: Context) -> No
         if not outcome.refusal:
             state.streams[outcome.fact.stream] = outcome.fact.sequence
         return
-    known = Remembered(outcome.request_hash, outcome.refusal, outcome.detail, outcome.subject)
+    rules = context.parameters.ledger
+    known = Remembered(digest, outcome.refusal, outcome.detail, outcome.subject)
     if key == "session":
         session = outcome.session
         state.remember_session(sender, session.session, session.n, known, keep=rules.session_outcomes)

@@ -66,6 +66,8 @@ def must_stay(draft: Draft, account: int, asset: int) -> int:
 
 def impaired(draft: Draft, account: int, *, asset: int, units: int) -> Refused | None:
     """Refuses to let out what must stay for an impaired venue."""
+    if draft.custody.is_empty:
+        return None
     stay = must_stay(draft, account, asset)
     cash = draft.balance(account, asset, CASH)
     if stay and cash - units < stay:

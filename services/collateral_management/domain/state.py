@@ -11,7 +11,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Attributes, Lines
 from libs.common.book import PartitionBook, fold_account, item_of, load_account
 from libs.common.fingerprint import ItemSum
-from libs.common.ids import entity_of, system_kind
+from libs.common.ids import CLIENT_BITS, entity_of, system_kind
 from libs.common.lifecycle import LIFECYCLE_ITEMS, Lifecycle
 from libs.common.units import INDEX_ONE
 from services.collateral_management.domain.custody import EFFECTS as CUSTODY_EFFECTS
@@ -274,7 +274,7 @@ class State(Memory):
             old = put(account, asset, kind, value)
             changed[account] = None
             replace((1, account, asset, kind), old, value)
-            if kind in _INDEXED and system_kind(account) is None:
+            if kind in _INDEXED and account & CLIENT_BITS:
                 self._index(account, asset, kind, value[0])
 
     def _index(self, account: int, asset: int, kind: int, balance: int) -> None:
