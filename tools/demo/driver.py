@@ -224,7 +224,15 @@ class Driver:
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, TimeoutError):
+            self.refusals["without an answer"] += 1
+        elif error is not None:
+            raise error
 
     async def _must(self, asked: Coroutine[Any, Any, client_pb2.CommandOutcome]) -> client_pb2.CommandOutcome:
         outcome = await asked

@@ -70,9 +70,9 @@ class Desk:
 
     async def _talk(self, stub: client_pb2_grpc.ClientServiceStub) -> None:
         again = [command for command, _ in self._waiting.values()]
-        while not self._unsent.empty():
-            self._unsent.get_nowait()
-        call = stub.Submit(self._requests(again), metadata=((PRINCIPAL_KEY, self.principal),))
+        # A queue of its own: the requests of a broken stream may still wait on the old one, and would take what is new.
+        self._unsent = asyncio.Queue()
+        call = stub.Submit(self._requests(again, self._unsent), metadata=((PRINCIPAL_KEY, self.principal),))
         async for answer in call:
             for one in answer.outcomes:
                 known = self._waiting.pop(one.n, None)
@@ -81,12 +81,14 @@ class Desk:
                         self._refusals[words.Refusal.Name(one.outcome.refusal)] += 1
                     known[1].set_result(one.outcome)
 
-    async def _requests(self, again: list[client_pb2.SubmitCommand]) -> AsyncIterator[client_pb2.SubmitRequest]:
+    async def _requests(
+        self, again: list[client_pb2.SubmitCommand], unsent: asyncio.Queue[client_pb2.SubmitCommand]
+    ) -> AsyncIterator[client_pb2.SubmitRequest]:
         yield client_pb2.SubmitRequest(session=self._session)
         for start in range(0, len(again), FRAME_COMMANDS_MAX):
             yield client_pb2.SubmitRequest(commands=again[start : start + FRAME_COMMANDS_MAX])
         while True:
-            commands = [await self._unsent.get()]
-            while not self._unsent.empty() and len(commands) < FRAME_COMMANDS_MAX:
-                commands.append(self._unsent.get_nowait())
+            commands = [await unsent.get()]
+            while not unsent.empty() and len(commands) < FRAME_COMMANDS_MAX:
+                commands.append(unsent.get_nowait())
             yield client_pb2.SubmitRequest(commands=commands)

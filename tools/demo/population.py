@@ -135,6 +135,7 @@ def _client(number: int, random: Random, seconds: int, ends_at_s: Mapping[str, i
     equity = 600_000.0 if whale else math.exp(random.uniform(math.log(2_000), math.log(50_000)))
     style = random.choices(tuple(_STYLES), weights=[weight for weight, _ in _STYLES.values()])[0]
     deposits, trades = _STYLES[style][1](random, equity, leverage=2.0 if whale else _leverage(random))
+    trades = tuple(one for one in trades if ends_at_s.get(one.instrument, one.at_s + 1) > one.at_s)  # not ended by then
     trades = (*trades, *_rolled(random, trades, ends_at_s))
     if random.random() < 0.25:
         trades = (*trades, _resting(random, equity, seconds))

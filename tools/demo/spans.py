@@ -25,8 +25,10 @@ class Span:
         return sum(end - start for start, end in self.bounds_ns()) // SECOND_NS
 
     def ends_at_s(self, parameters: Parameters) -> dict[str, int]:
-        """Run seconds into the replay at which instruments end, of those that end within a window, by symbol."""
+        """Run seconds into the replay at which instruments end, by symbol: within a window, or -1 before the first."""
         found, before = {}, 0
+        first = self.bounds_ns()[0][0]
+        found.update({one.symbol: -1 for one in parameters.instruments if 0 < one.closes_ns <= first})
         for start, end in self.bounds_ns():
             ending = (one for one in parameters.instruments if start < one.closes_ns < end)
             found.update({one.symbol: before + (one.closes_ns - start) // SECOND_NS for one in ending})

@@ -91,7 +91,7 @@ def _executions(figures: Figures) -> Iterator[Measure]:
 def _settlements(result: Result) -> Iterator[Measure]:
     check = _check(result, SettledAsPublished)
     for one in result.world.parameters.instruments:
-        if one.id in check.prices:
+        if check.settled[one.id]:
             price = from_scaled(check.prices[one.id], one.settlement_exponent)
             paid_in = next(each for each in result.world.parameters.assets if each.id == one.settlement)
             yield Measure(f"{one.symbol}_settled", check.settled[one.id], "positions")
