@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from ballast.api.v1 import outlook_pb2 as api
 from ballast.events.v1 import market_pb2
 from ballast.types.v1 import ledger_pb2
 from ballast.types.v1 import market_pb2 as words
 from libs.common.validity import ValidityClass
+from services.risk_evaluation.app.contagion import Contagions
 from services.risk_evaluation.app.questions import explain
 from services.risk_evaluation.domain.model import build_model
 from services.risk_evaluation.domain.surfaces import VolatilitySurface, surface_of
@@ -16,7 +18,7 @@ from services.risk_evaluation.tests.option_world import CALL, PUT, market, optio
 from services.risk_evaluation.tests.test_structured import MODEL, STRANGLE
 from services.risk_evaluation.tests.world import BTC, COIN, DOLLAR, USD, account
 
-LOTS, CASH = ledger_pb2.LINE_KIND_LOTS, ledger_pb2.LINE_KIND_CASH
+LOTS, CASH, DEBT = ledger_pb2.LINE_KIND_LOTS, ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_DEBT_SHARES
 
 
 def message_of(underlying: int, one: VolatilitySurface) -> words.VolatilitySurface:
@@ -110,3 +112,20 @@ async def test_a_package_is_judged_published_and_explained_by_its_legs() -> None
     assert sum(one.value for one in answer.lines) == pytest.approx(published.equity[0], abs=3)
     await desk.journal(order(1, 1, instrument=STRANGLE, limit=6_000_000))
     assert desk.screen.commands[-1].verdict.settle
+
+
+async def test_contagion_counts_a_package_as_its_legs() -> None:
+    equity = []
+    for lines in (((STRANGLE, LOTS, 2),), ((BTC, CASH, 2 * COIN), (PUT, LOTS, -2), (CALL, LOTS, -2))):
+        desk = Desk(model=MODEL)
+        await desk.journal(
+            attributes(account()),
+            posting(account(), USD, CASH, 100_000 * DOLLAR),
+            posting(account(), USD, DEBT, 150_000 * DOLLAR),
+            *(posting(account(), key, kind, balance) for key, kind, balance in lines),
+        )
+        await show(desk, sequence=1)
+        answer = await Contagions(desk.risk).answer(api.ContagionRequest(asset=BTC, fall_ppm=400_000, worst=5))
+        assert answer.accounts == 1
+        equity.append(answer.worst[0].equity_after)
+    assert equity[0] == pytest.approx(equity[1], abs=2)

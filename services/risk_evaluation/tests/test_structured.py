@@ -23,7 +23,9 @@ from services.risk_evaluation.domain.explanation import contributions
 from services.risk_evaluation.domain.exposure import exposure_at_default
 from services.risk_evaluation.domain.margin import Margins, all_sums
 from services.risk_evaluation.domain.model import build_model
+from services.risk_evaluation.domain.prices import Mark
 from services.risk_evaluation.domain.sensitivity import sensitivities
+from services.risk_evaluation.domain.settlement import Settling
 from services.risk_evaluation.domain.side_by_side import misfit
 from services.risk_evaluation.domain.sweep.live import LiveBook
 from services.risk_evaluation.domain.whatif import Candidate, Trade, evaluate_candidates, free_units
@@ -313,6 +315,26 @@ def test_in_every_scenario_a_digital_is_a_narrow_call_spread() -> None:
         both = own + table[MODEL.option_column[DIGITAL_PUT]]
         moved = MODEL.moves.shape[0]
         assert both[:moved] == pytest.approx(np.zeros(moved), abs=1e-3)
+
+
+@pytest.mark.parametrize("known", [0.25, 0.75, 0.99])
+def test_while_its_settlement_price_becomes_known_it_stays_a_narrow_call_spread(known: float) -> None:
+    # The last half hour: 60,100 USD is the average of the known part.
+    at = market(btc=59_900)
+    known_marks = {
+        one: Mark(0, 0, ValidityClass.STALE, settling=Settling(6_010_000, known)) for one in (DIGITAL, BELOW, ABOVE)
+    }
+    made = replace(at.surfaces[BTC], made_at_ns=NEAR - 900 * SECOND_NS)
+    years = 900 / (365 * 86_400)
+    smiles = tuple(
+        replace(one, svi=replace(one.svi, a=0.8 * years, b=0.3 * years, years=years)) for one in made.smiles[:1]
+    )
+    late = Market({**at.marks, **known_marks}, {**at.surfaces, BTC: replace(made, smiles=smiles)})
+    prices = late.prices(Book(MODEL))
+    table = prices.options.table
+    spread = 500.0 * (table[MODEL.option_column[BELOW]] - table[MODEL.option_column[ABOVE]])
+    assert table[MODEL.option_column[DIGITAL]] == pytest.approx(spread, abs=3 * DOLLAR)
+    assert 0 <= prices.options.units[MODEL.option_column[DIGITAL]] <= 1_000 * DOLLAR
 
 
 def test_a_digital_is_worth_its_price_with_the_smile() -> None:
