@@ -40,6 +40,7 @@ class ReplayWatcher:
         self._metrics = metrics
         self._on_move = on_move
         self._has_ended = False
+        self._is_waiting = False  # told that the replay is not there
 
     async def run(self) -> None:
         """Never returns; cancel it to stop."""
@@ -49,8 +50,11 @@ class ReplayWatcher:
                 reason = "the server ended the stream"
             except grpc.aio.AioRpcError as error:
                 reason = f"{error.code().name}: {error.details()}"
-            self._conditions.replay_watched = False
-            _LOG.warning("replay stream lost", extra={"fields": {"reason": reason}})
+            if self._conditions.replay_watched:
+                _LOG.warning("replay stream lost", extra={"fields": {"reason": reason}})
+            elif not self._is_waiting:
+                _LOG.info("waiting for the replay", extra={"fields": {"reason": reason}})
+            self._conditions.replay_watched, self._is_waiting = False, True
             await asyncio.sleep(self._backoff.next_s())
 
     async def _watch(self) -> None:
@@ -63,7 +67,7 @@ class ReplayWatcher:
 
     def _take(self, response: replay_pb2.WatchResponse) -> None:
         if not self._conditions.replay_watched:
-            self._conditions.replay_watched = True
+            self._conditions.replay_watched, self._is_waiting = True, False
             self._backoff.reset()
             _LOG.info("replay watched", extra={"fields": {"run_time_ns": response.run_time_ns}})
         # A response for all venues names them; only our own prices count.

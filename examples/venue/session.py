@@ -75,6 +75,7 @@ class GatewaySession:
         self._metrics = metrics
         self._wall_ns = wall_ns
         self._wake = asyncio.Event()
+        self._is_waiting = False  # told that the gateway is not there
         self._recorded = recorded
         self._sent = 0  # last report sent in this session
         self._acknowledged_at = 0.0
@@ -93,15 +94,23 @@ class GatewaySession:
             try:
                 await self._connect()
             except grpc.aio.AioRpcError as error:
-                _LOG.warning("session lost", extra={"fields": {"reason": f"{error.code().name}: {error.details()}"}})
+                self._lost(f"{error.code().name}: {error.details()}")
             except SessionLost as error:
-                _LOG.warning("session lost", extra={"fields": {"reason": str(error)}})
+                self._lost(str(error))
             except SessionRefused as error:
                 self._metrics.sessions_refused.inc()
                 _LOG.error("session refused", extra={"fields": {"reason": str(error)}})
             finally:
                 self._conditions.session_up = False
             await asyncio.sleep(self._backoff.next_s())
+
+    def _lost(self, reason: str) -> None:
+        """Tells of a session that was up, and once of a gateway that is not there."""
+        if self._conditions.session_up:
+            _LOG.warning("session lost", extra={"fields": {"reason": reason}})
+        elif not self._is_waiting:
+            _LOG.info("waiting for the gateway", extra={"fields": {"reason": reason}})
+        self._is_waiting = True
 
     async def _connect(self) -> None:
         call = self._stub.Connect(metadata=(("ballast-principal", self._name),), wait_for_ready=False)
@@ -147,7 +156,7 @@ class GatewaySession:
         self._books_due_at = self._heartbeat_due_at = 0.0
         self._backoff.reset()
         self._metrics.sessions.inc()
-        self._conditions.session_up = True
+        self._conditions.session_up, self._is_waiting = True, False
         _LOG.info("session begun", extra={"fields": {"epoch": self._epoch, "resume_after": hello.resume_after}})
 
     def _check_epoch(self, epoch: int) -> None:

@@ -52,10 +52,18 @@ def _plain(value: object) -> object:
     return str(value)
 
 
+def _as_ours(record: logging.LogRecord) -> bool:
+    """A client library calls what it tries again an error; what it gives up reaches us as an exception."""
+    if record.levelno == logging.ERROR and record.name.startswith("aiokafka.") and not record.exc_info:
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+    return True
+
+
 def configure_logs(*, service: str, instance: str, level: str, stream: IO[str] | None = None) -> None:
     """Makes the root logger write JSON to `stream` (standard error); libraries speak from warning up only."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter(service=service, instance=instance))
+    handler.addFilter(_as_ours)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

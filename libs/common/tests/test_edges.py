@@ -13,7 +13,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common import rpc
 from libs.common.commands import CommandEncoder, request_hash
 from libs.common.metrics import Metrics
-from libs.common.service import JsonFormatter
+from libs.common.service import JsonFormatter, configure_logs
 
 
 def test_a_log_line_is_one_json_object_with_its_fields() -> None:
@@ -29,6 +29,16 @@ def test_a_log_line_is_one_json_object_with_its_fields() -> None:
     wanted = {"event": "order sent", "service": "thing", "instance": "2", "order": 7, "hash": "01", "set": [1, 2]}
     assert wanted.items() <= content.items()
     assert content["text"] == "a\nb"
+
+
+def test_what_the_kafka_client_tries_again_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, stream = logging.getLogger(), io.StringIO()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    configure_logs(service="thing", instance="2", level="info", stream=stream)
+    for name in ("aiokafka.consumer.fetcher", "ballast.thing"):
+        logging.getLogger(name).error("failed")
+    assert [json.loads(line)["level"] for line in stream.getvalue().splitlines()] == ["warning", "error"]
 
 
 @pytest.mark.parametrize(
