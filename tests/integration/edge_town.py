@@ -209,6 +209,9 @@ class Venue:
         self.orders: dict[int, venue_pb2.NewOrder] = {}
         self.received: list[int] = []  # order ids, repetitions too
         self.cancels: list[int] = []
+        self.notices: list[venue_pb2.VenueNotice] = []  # not acknowledged
+        self.noticed = 0  # number of the last one
+        self.sent_notices = 0  # repetitions too
         self.known = True  # what it says of orders it is asked for
         self._out: asyncio.Queue[venue_pb2.ConnectRequest] = asyncio.Queue()
 
@@ -219,6 +222,17 @@ class Venue:
         )
         self.reports.append(report)
         self._out.put_nowait(venue_pb2.ConnectRequest(report=report))
+
+    def notice(self, **fields: Any) -> None:
+        """Tells what was done to our account, twice."""
+        self.noticed += 1
+        self.notices.append(venue_pb2.VenueNotice(sequence=self.noticed, executed_at_ns=START_NS, **fields))
+        for _ in range(2):
+            self._tell(self.notices[-1])
+
+    def _tell(self, notice: venue_pb2.VenueNotice) -> None:
+        self.sent_notices += 1
+        self._out.put_nowait(venue_pb2.ConnectRequest(notice=notice))
 
     def book(self, sequence: int, price: str) -> None:
         level = venue_pb2.BookLevel(price=price, lots=7)
@@ -247,6 +261,9 @@ class Venue:
                 for report in self.reports:
                     if report.sequence > response.hello.resume_after:
                         self._out.put_nowait(venue_pb2.ConnectRequest(report=report))
+                for notice in self.notices:
+                    if notice.sequence > response.hello.notices_after:
+                        self._tell(notice)
             elif which == "order":
                 self.received.append(response.order.order)
                 self.orders[response.order.order] = response.order
@@ -257,6 +274,8 @@ class Venue:
                 self._out.put_nowait(venue_pb2.ConnectRequest(status=status))
             elif which == "ack":
                 self.reports = [one for one in self.reports if one.sequence > response.ack.up_to]
+            elif which == "notice_ack":
+                self.notices = [one for one in self.notices if one.sequence > response.notice_ack.up_to]
 
     async def _requests(self) -> AsyncIterator[venue_pb2.ConnectRequest]:
         oldest = self.reports[0].sequence if self.reports else 0

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -196,6 +196,10 @@ class Stream:
         await self._sender.send(partition, [command])
         if command.session.session == self.session:
             self.numbers[partition] += 1
+
+    async def many(self, partition: int, commands: Sequence[commands_pb2.Command]) -> None:
+        """Sends commands of any sender as one batch."""
+        await self._sender.send(partition, commands)
 
     def told(self, journal: Journal) -> Counter[tuple[int, bool]]:
         """(subject, repeated) of this stream's outcomes."""
