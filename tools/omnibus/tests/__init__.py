@@ -1,0 +1,1 @@
+"""Tests of the job on a run made in memory."""
