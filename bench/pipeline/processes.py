@@ -115,16 +115,21 @@ class Program:
         return 0
 
 
-def worker(bootstrap: str, directory: Path, *, instance: int) -> Program:
-    """A risk worker as it is deployed."""
+def service(name: str, bootstrap: str, log: Path, *, instance: int) -> tuple[Program, str]:
+    """A service as it is deployed, on free ports, and its target over gRPC."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(("127.0.0.1", 0))
         other.bind(("127.0.0.1", 0))
-        http, rpc = one.getsockname()[1], other.getsockname()[1]
+        http, port = one.getsockname()[1], other.getsockname()[1]
     settings = {
         "BALLAST_KAFKA_BOOTSTRAP": bootstrap,
         "BALLAST_HTTP_PORT": str(http),
-        "BALLAST_GRPC_PORT": str(rpc),
+        "BALLAST_GRPC_PORT": str(port),
         "BALLAST_INSTANCE": str(instance),
     }
-    return Program("services.risk_evaluation", (), settings, directory / f"risk-{instance}.log", http=http, talks=False)
+    return Program(f"services.{name}", (), settings, log, http=http, talks=False), f"127.0.0.1:{port}"
+
+
+def worker(bootstrap: str, directory: Path, *, instance: int) -> Program:
+    """A risk worker as it is deployed."""
+    return service("risk_evaluation", bootstrap, directory / f"risk-{instance}.log", instance=instance)[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import grpc
 
 from ballast.api.v1 import ledger_pb2, ledger_pb2_grpc
-from bench.pipeline.processes import Ended, Program
+from bench.pipeline.processes import Ended, Program, service
 from bench.restore.town import LINES_AN_ACCOUNT, Town, Written
 from libs.common import rpc
 from libs.common.config import load_parameters
@@ -35,18 +34,7 @@ _GIB = 2**30
 
 
 def _ledger(bootstrap: str, *, instance: int) -> tuple[Program, str]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        http, port = one.getsockname()[1], other.getsockname()[1]
-    settings = {
-        "BALLAST_KAFKA_BOOTSTRAP": bootstrap,
-        "BALLAST_HTTP_PORT": str(http),
-        "BALLAST_GRPC_PORT": str(port),
-        "BALLAST_INSTANCE": str(instance),
-    }
-    log = _DIRECTORY / f"ledger-{instance}.log"
-    return Program("services.collateral_management", (), settings, log, http=http, talks=False), f"127.0.0.1:{port}"
+    return service("collateral_management", bootstrap, _DIRECTORY / f"ledger-{instance}.log", instance=instance)
 
 
 async def _owned(target: str) -> dict[int, ledger_pb2.PartitionStatus]:

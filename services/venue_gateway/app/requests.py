@@ -289,26 +289,29 @@ def restrict_account(request: client_pb2.RestrictAccountRequest, asker: Asker) -
 
 def redenominate_asset(request: client_pb2.RedenominateAssetRequest, asker: Asker) -> Planned | Refused:
     """An asset that becomes another one in a partition."""
-    assets = _assets(asker, request.partition, request.asset, request.into)
-    if isinstance(assets, Refused):
-        return assets
-    body = lifecycle_pb2.RedenominateAsset(
-        asset=assets[0], into=assets[1], numerator=request.numerator, denominator=request.denominator,
-        reason=request.reason,
-    )  # fmt: skip
-    return _planned(asker, request.partition, redenominate_asset=body)
+    ids = _assets(asker, request.partition, request.asset, request.into)
+    if isinstance(ids, Refused):
+        return ids
+    body = lifecycle_pb2.RedenominateAsset(asset=ids[0], into=ids[1])
+    return _at_ratio(asker, request, redenominate_asset=body)
 
 
 def distribute(request: client_pb2.DistributeRequest, asker: Asker) -> Planned | Refused:
     """A fork or an airdrop in a partition."""
-    assets = _assets(asker, request.partition, request.held, request.credited)
-    if isinstance(assets, Refused):
-        return assets
-    body = lifecycle_pb2.Distribute(
-        number=request.number, held=assets[0], credited=assets[1], numerator=request.numerator,
-        denominator=request.denominator, reason=request.reason,
-    )  # fmt: skip
-    return _planned(asker, request.partition, distribute=body)
+    ids = _assets(asker, request.partition, request.held, request.credited)
+    if isinstance(ids, Refused):
+        return ids
+    body = lifecycle_pb2.Distribute(number=request.number, held=ids[0], credited=ids[1])
+    return _at_ratio(asker, request, distribute=body)
+
+
+def _at_ratio(
+    asker: Asker, request: client_pb2.RedenominateAssetRequest | client_pb2.DistributeRequest, **body: Any
+) -> Planned:
+    """One asset for another in a partition, for a reason."""
+    for each in body.values():
+        each.numerator, each.denominator, each.reason = request.numerator, request.denominator, request.reason
+    return _planned(asker, request.partition, **body)
 
 
 def _assets(asker: Asker, partition: int, *symbols: str) -> tuple[int, ...] | Refused:
