@@ -12,8 +12,8 @@ from ballast.events.v1 import movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount, partition_of, system_kind
 from services.collateral_management.domain.state import CASH, RESERVED
+from services.collateral_management.tests.places import judge_places
 from services.collateral_management.tests.story import BUY, DOLLAR, USD, content
-from services.collateral_management.tests.test_locations import judge_places
 from services.collateral_management.tests.town import Town
 
 PARTITIONS = 3

@@ -16,6 +16,7 @@ from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.ids import SystemAccount
 from services.collateral_management.tests.dated import EXPIRY_S, FUTURE, with_dated
 from services.collateral_management.tests.ladders import climb
+from services.collateral_management.tests.places import at, judge_places, move
 from services.collateral_management.tests.story import (
     BTC,
     BTC_PERP,
@@ -29,7 +30,6 @@ from services.collateral_management.tests.story import (
     Story,
     alerts,
 )
-from services.collateral_management.tests.test_locations import at, judge_places, move
 from services.collateral_management.tests.town import Town, new_id
 
 BUST, RECOVERY = kinds.VENUE_EVENT_KIND_BUST, kinds.VENUE_EVENT_KIND_RECOVERY
