@@ -57,19 +57,20 @@ def save(state: State, changes: Changes) -> Iterator[Item]:
     """Each named item as the state has it when it is asked for; what is gone comes last."""
     gone: list[bytes] = []
     for account in changes.accounts:
-        item = checkpoint_pb2.AccountItem(
+        kept = checkpoint_pb2.AccountItem(
             account=account, attributes=state.accounts.packed(account), lines=state.packed_lines(account)
         )
-        yield _ACCOUNT + b"%d" % account, _Item(account=item)
+        yield _ACCOUNT + b"%d" % account, _Item(account=kept)
     for key in changes.items:
         found = state.items.get(key)
         name = b"E" + b"|".join([b"%d" % part for part in key])
         if found is None:
             gone.append(name)
         else:
-            place = state.closed_places.get(key[1], 0) if key[0] == ORDER else 0
-            effect = journal_pb2.Effect.FromString(found)
-            yield name, _Item(effect=checkpoint_pb2.EffectItem(effect=effect, place=place))
+            item = _Item()  # filled where it stands, here and below: a part of its own would be copied
+            item.effect.effect.MergeFromString(found)
+            item.effect.place = state.closed_places.get(key[1], 0) if key[0] == ORDER else 0
+            yield name, item
     for (principal, session), chunks in changes.sessions.items():
         # Outcomes since the names were taken come along: the session's high mark is of now, and a fold skips up to it.
         chunks = chunks | state.changes.sessions.get((principal, session), set())
@@ -89,19 +90,22 @@ def _save_session(one: Session | None, principal: str, key: bytes, chunks: set[i
         gone += [b"O%d|" % chunk + ending for chunk in chunks]
         gone.append(b"S" + ending)
         return []
-    found: dict[int, list[checkpoint_pb2.RememberedOutcome]] = {chunk: [] for chunk in chunks}
+    found: dict[int, list[int]] = {chunk: [] for chunk in chunks}
     oldest = min(chunks, default=0)
     for n in reversed(one.outcomes):
         if n >> CHUNK_BITS < oldest:
             break
         if n >> CHUNK_BITS in found:
-            found[n >> CHUNK_BITS].append(_outcome(one.outcomes[n], n=n))
+            found[n >> CHUNK_BITS].append(n)
     saved: list[Item] = []
-    for chunk, outcomes in sorted(found.items()):
+    for chunk, numbers in sorted(found.items()):
         name = b"O%d|" % chunk + ending
-        if outcomes:
-            of_chunk = checkpoint_pb2.OutcomesItem(principal=principal, session=key, outcomes=reversed(outcomes))
-            saved.append((name, _Item(outcomes=of_chunk)))
+        if numbers:
+            of_chunk = _Item()
+            of_chunk.outcomes.principal, of_chunk.outcomes.session = principal, key
+            for n in reversed(numbers):
+                _put_outcome(of_chunk.outcomes.outcomes.add(), one.outcomes[n], n=n)
+            saved.append((name, of_chunk))
         else:
             gone.append(name)
     first = next(iter(one.outcomes), 0)
@@ -117,17 +121,16 @@ def _save_key(state: State, principal: str, key: str, gone: list[bytes]) -> Iter
     if known is None:
         gone.append(name)
         return
-    item = checkpoint_pb2.ClientKeyItem(
-        principal=principal, key=key, issued_at_ns=known.issued_at_ns, outcome=_outcome(known.outcome, n=0),
-        place=known.place,
-    )  # fmt: skip
-    yield name, _Item(client_key=item)
+    item = _Item()
+    one = item.client_key
+    one.principal, one.key, one.issued_at_ns, one.place = principal, key, known.issued_at_ns, known.place
+    _put_outcome(one.outcome, known.outcome, n=0)
+    yield name, item
 
 
-def _outcome(known: Remembered, *, n: int) -> checkpoint_pb2.RememberedOutcome:
-    return checkpoint_pb2.RememberedOutcome(
-        n=n, request_hash=known.request_hash, refusal=known.refusal, detail=known.detail, subject=known.subject
-    )
+def _put_outcome(kept: checkpoint_pb2.RememberedOutcome, known: Remembered, *, n: int) -> None:
+    kept.n = n
+    kept.request_hash, kept.refusal, kept.detail, kept.subject = known
 
 
 def _funding(state: State, instrument: int) -> checkpoint_pb2.FundingItem:
