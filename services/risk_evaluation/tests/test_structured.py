@@ -21,12 +21,12 @@ from services.risk_evaluation.app.relief import mark_of
 from services.risk_evaluation.domain.columns import Column
 from services.risk_evaluation.domain.explanation import contributions
 from services.risk_evaluation.domain.exposure import exposure_at_default
-from services.risk_evaluation.domain.margin import Margins, all_sums
+from services.risk_evaluation.domain.margin import Margins, all_sums, evaluate
 from services.risk_evaluation.domain.model import build_model
-from services.risk_evaluation.domain.prices import Mark
+from services.risk_evaluation.domain.prices import Mark, price_book
 from services.risk_evaluation.domain.sensitivity import sensitivities
 from services.risk_evaluation.domain.settlement import Settling
-from services.risk_evaluation.domain.side_by_side import misfit
+from services.risk_evaluation.domain.side_by_side import misfit, recast
 from services.risk_evaluation.domain.sweep.live import LiveBook
 from services.risk_evaluation.domain.whatif import Candidate, Trade, evaluate_candidates, free_units
 from services.risk_evaluation.tests.option_world import (
@@ -300,6 +300,18 @@ def test_another_set_may_not_change_the_legs_of_what_is_held() -> None:
         replace(BASE, instruments=(*BASE.instruments, *MORE[:-1], replace(MORE[-1], legs=MORE[-1].legs[:-1])))
     )
     assert "legs" in misfit(MODEL, other)
+
+
+def test_another_set_with_more_packages_margins_the_same_book_alike() -> None:
+    more = package(111, Leg(BTC, 0, COIN), Leg(0, CALL, -1))
+    base = MODEL.parameters
+    other = build_model(replace(base, instruments=(more, *base.instruments)))
+    book = book_of({USD: 10**12}, {STRANGLE: 3, NOTE: -2, CALL: 1})
+    book.order(1, NOTE, 2, 5_000_000, reduce_only=True)
+    assert misfit(MODEL, other) == ""
+    rows = recast(book.columns.all_rows(), book.columns, MODEL, other, venues={})
+    there = evaluate(other, price_book(other, AT.marks, AT.surfaces), rows)
+    assert same(there, AT.margins(book))
 
 
 # digitals

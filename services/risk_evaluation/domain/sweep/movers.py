@@ -73,7 +73,7 @@ class Reference:
 def is_covered(model: Model) -> bool:
     """Whether intervals cover a model: nothing settles in, or is quoted in, another coin that moves."""
     still = [column for column in range(len(model.assets)) if column not in model.risky]
-    quoted = [one for one in model.instruments if not one.is_option]
+    quoted = [one for one in model.instruments if not one.is_paid_up]
     return not model.lines.settles and all(model.asset_column[one.quote] in still for one in quoted)
 
 
