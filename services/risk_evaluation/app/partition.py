@@ -64,6 +64,7 @@ class PartitionRisk:
         self._until_full = 0
         self._is_new = True  # nothing published since the partition was assigned
         self._turn = 0  # row with which the next part of everyone begins
+        self._nobody: tuple[Model, Margins] | None = None
         self._swept: Standings | None = None
         self._swept_at = (0, 0)  # sequences of the journal and of the marks it was swept at
 
@@ -150,9 +151,17 @@ class PartitionRisk:
         columns = self.fold.columns
         judged = {columns.row_of[account] for account in waiting if account in columns.row_of}
         evaluated = columns.entity_rows(judged.union(rows))
+        if not evaluated:
+            return self._of_nobody(prices), evaluated
         margins = evaluate(self._model, prices, columns.some_rows(evaluated))
         self._check(margins, evaluated, market)
         return margins, evaluated
+
+    def _of_nobody(self, prices: Prices) -> Margins:
+        """Margins of no account, kept: half of all frames have nothing to tell but their sequence."""
+        if self._nobody is None or self._nobody[0] is not self._model:
+            self._nobody = self._model, evaluate(self._model, prices, self.fold.columns.some_rows([]))
+        return self._nobody[1]
 
     def _check(self, margins: Margins, rows: Sequence[int], market: Market) -> None:
         """The kernel's figures of these rows are the oracle's, as long as book and marks are what was swept."""
