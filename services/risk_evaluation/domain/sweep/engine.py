@@ -15,7 +15,8 @@ from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.scan import capped_lots
 from services.risk_evaluation.domain.sweep.arena import Arena
-from services.risk_evaluation.domain.sweep.entities import ACCOUNTS_MAX, Scratch, sweep_entities
+from services.risk_evaluation.domain.sweep.entities import ACCOUNTS_MAX, sweep_entities
+from services.risk_evaluation.domain.sweep.entries import Scratch
 from services.risk_evaluation.domain.sweep.kernel import sweep
 from services.risk_evaluation.domain.sweep.layout import KernelTable, kernel_table
 from services.risk_evaluation.domain.sweep.orders import OrderTable, order_table
@@ -59,32 +60,35 @@ class Split:
 
     Args:
         alone: accounts whose margin is a sum over lines: the only one of its entity, without orders, options and
-            dated futures. members_start, members: the rest by entity.
+            dated futures. members_start, members: the rest by entity. is_beyond: (accounts) 1 for who holds options or
+            dated futures.
     """
 
     alone: I8
     members_start: I8
     members: I8
+    is_beyond: U1
 
 
-def split(entity: I8, is_special: Sequence[bool] | U1) -> Split:
+def split(entity: I8, has_orders: Sequence[bool] | U1, is_beyond: U1 | None = None) -> Split:
     """The split of a book; accounts of an entity in their order.
 
     Args:
-        entity: (accounts) number of the entity. is_special: (accounts) has orders, options, or dated futures.
+        entity: (accounts) number of the entity. has_orders: (accounts). is_beyond: as in `Split`; None: nobody.
     """
     accounts = np.arange(entity.shape[0])
+    beyond = np.zeros(entity.shape[0], dtype=np.uint8) if is_beyond is None else is_beyond
     if not entity.shape[0]:
-        return Split(accounts, np.zeros(1, dtype=np.int64), accounts)
+        return Split(accounts, np.zeros(1, dtype=np.int64), accounts, beyond)
     size = np.bincount(entity)
-    special = np.bincount(entity, weights=np.asarray(is_special, dtype=np.float64)) > 0.0
+    special = np.bincount(entity, weights=np.asarray(has_orders, dtype=np.float64) + beyond) > 0.0
     needs_all = (size[entity] > 1) | special[entity]
     rest = accounts[needs_all]
     rest = rest[np.argsort(entity[rest], kind="stable")]
     begins = np.flatnonzero(np.diff(entity[rest], prepend=-1))
     start = np.append(begins, rest.shape[0]).astype(np.int64)
     invariant(not begins.shape[0] or int(np.diff(start).max()) <= ACCOUNTS_MAX, "I8", "too many accounts in an entity")
-    return Split(accounts[~needs_all], start, rest)
+    return Split(accounts[~needs_all], start, rest, beyond)
 
 
 def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8 | I4, out: Standings) -> int:
@@ -93,7 +97,7 @@ def run_alone(arena: Arena, money: F8, table: KernelTable, chosen: I8 | I4, out:
     emits, odd = sweep(
         chosen, arena.start, arena.count, arena.index, arena.quantity, money, table.rows, table.single, table.bucket,
         table.settles, table.ordinary, table.liquidity, table.floor_mask, table.blend, table.rho_ppm,
-        table.widths.maintenance, *table.shapes, out.equity, out.initial_margin, out.maintenance_margin,
+        table.widths.maintenance, *table.shapes, table.owing, out.equity, out.initial_margin, out.maintenance_margin,
         out.equity_for_new_risk, out.worst_scenario, out.state, out.emitted,
     )  # fmt: skip
     invariant(odd == 0, "I8", "expected a number of 10^-6 USD")
@@ -106,10 +110,11 @@ def run_entities(arena: Arena, money: F8, table: KernelTable, orders: OrderTable
     invariant(orders.start.shape[0] == out.equity.shape[0] + 1, "I8", "expected orders of the same accounts")
     extra, scratch = table.add_ons, _scratch(arena, table, orders, which)
     emits, odd = sweep_entities(
-        which.members_start, which.members, arena.start, arena.count, arena.index, arena.quantity, money,
+        which.members_start, which.members, _special(which, orders), arena.start, arena.count, arena.index,
+        arena.quantity, money,
         table.rows, table.single, table.bucket, table.settles, table.ordinary, table.liquidity,
-        table.floor_mask, table.blend, table.rho_ppm, table.widths.maintenance, *table.shapes, orders.start,
-        orders.bucket, orders.instrument, orders.lots, orders.paid, orders.fee, orders.leg_start,
+        table.floor_mask, table.blend, table.rho_ppm, table.widths.maintenance, *table.shapes, table.owing,
+        orders.start,        orders.bucket, orders.instrument, orders.lots, orders.paid, orders.fee, orders.leg_start,
         orders.leg_line, orders.leg_lots, orders.notional, orders.rows, extra.kind, extra.expiry,
         extra.expiries, extra.strike, extra.notional, extra.coins, extra.naked, extra.basis,
         int(extra.expiries.max(initial=1)), out.equity, out.initial_margin, out.maintenance_margin,
@@ -117,6 +122,16 @@ def run_entities(arena: Arena, money: F8, table: KernelTable, orders: OrderTable
     )  # fmt: skip
     invariant(odd == 0, "I8", "expected a number of 10^-6 USD")
     return int(emits)
+
+
+def _special(which: Split, orders: OrderTable) -> U1:
+    # Whose add-ons are more than what leaving costs: who holds options or dated futures, or has orders on options.
+    if not orders.leg_line.shape[0]:
+        return which.is_beyond
+    found = which.is_beyond.copy()
+    of = np.repeat(np.arange(found.shape[0]), np.diff(orders.start))
+    found[of[np.diff(orders.leg_start)[orders.instrument] > 0]] = 1
+    return found
 
 
 def _scratch(arena: Arena, table: KernelTable, orders: OrderTable, which: Split) -> Scratch:
@@ -160,9 +175,9 @@ def standings(model: Model, prices: Prices, book: BookRows) -> Standings:
     """Margins of a book, from nothing."""
     out, table = Standings.of(book.rows), kernel_table(model, prices)
     arena, money = arena_of(model, book), still_money(model, prices, book)
-    is_special = np.zeros(book.rows, dtype=np.uint8)
-    is_special[beyond_lines(model, book)] = is_special[book.orders.row] = 1
-    which = split(book.entity, is_special)
+    has_orders, is_beyond = np.zeros(book.rows, dtype=np.uint8), np.zeros(book.rows, dtype=np.uint8)
+    has_orders[book.orders.row], is_beyond[beyond_lines(model, book)] = 1, 1
+    which = split(book.entity, has_orders, is_beyond)
     run_alone(arena, money, table, which.alone, out)
     if which.members.shape[0]:
         lots = capped_lots(model, book)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from services.risk_evaluation.domain.arrays import F8, HAVE_MAX, I4, I8, NEED_MAX, U1
-from services.risk_evaluation.domain.sweep.compiled import compiled
+from services.risk_evaluation.domain.sweep.compiled import compiled, inlined
 from services.risk_evaluation.domain.sweep.lanes import (
     Machine,
     at,
@@ -56,7 +56,7 @@ def raised(value: int, ppm: int) -> int:
     return whole * ppm + ((value - whole * MILLION) * ppm + (MILLION - 1)) // MILLION
 
 
-@compiled
+@inlined
 def cost_of_exit(liquidity: F8, number: int, notional: float) -> float:
     """What trading a net notional of a bucket out costs (domain.liquidity, `cost_of_exit`)."""
     held, entry = abs(notional), number * LIQUIDITY_WIDTH
@@ -67,7 +67,7 @@ def cost_of_exit(liquidity: F8, number: int, notional: float) -> float:
     return cost
 
 
-@compiled
+@inlined
 def worst_of(together: Any, losses: Any, tail: Any, scan: float, deepest: float, count: int, first: int) -> int:
     """The worst scenario of the maintenance grid, or the joint stress that binds, counted after the grid."""
     # Both are looked up and one chosen by arithmetic: which it is cannot be foretold.
@@ -76,7 +76,7 @@ def worst_of(together: Any, losses: Any, tail: Any, scan: float, deepest: float,
     return grid + (deepest > scan) * (stress - grid)  # type: ignore[no-any-return]
 
 
-@compiled
+@inlined
 def scans(
     joint_i: Any, joint_m: Any, floors: Any, own: Any, blend: float, scenarios: int, first: int
 ) -> tuple[float, float, int]:
@@ -108,7 +108,7 @@ def rounded(value: float, needed: float, wanted: float, rho_ppm: int) -> tuple[i
     return have, maintain, begin, byte(1 + (have < begin) + (have < maintain) + (have < 0))
 
 
-@compiled
+@inlined
 def lost(
     rows: F8, row: int, size: float, initial: tuple[int, ...], maintenance: tuple[int, ...], tail: tuple[int, ...]
 ) -> Any:
@@ -127,13 +127,13 @@ def standing(have: int, begin: int, maintain: int) -> int:
     return 1 + (have < begin) + (have < maintain) + (have < 0)
 
 
-@compiled
+@inlined
 def bucket_at(bucket: I4, index: Any, place: int) -> int:
     """Bucket of the line that stands at a place of the arena."""
     return integer(at(bucket, integer(at(index, place))))  # type: ignore[no-any-return]
 
 
-@compiled
+@inlined
 def fetch_ahead(accounts: Any, turn: int, start: I8, count: Any, index: Any, quantity: F8, money: F8, out: I8) -> None:
     """Asks for the lines of an account a few turns ahead: accounts that do not follow one another are far apart."""
     if turn + AHEAD < accounts.shape[0]:
@@ -151,7 +151,8 @@ def sweep(
     chosen: Any, start: I8, count: Any, index: Any, quantity: F8, money: F8,
     rows: F8, single: F8, bucket: I4, settles: I8, ordinary: int, liquidity: F8, floor_mask: F8,
     blend: float, rho_ppm: int, scenarios: int, initial: tuple[int, ...], maintenance: tuple[int, ...],
-    tail: tuple[int, ...], equity: I8, initial_margin: I8, maintenance_margin: I8, new_risk: I8, worst: U1,
+    tail: tuple[int, ...], owing: tuple[int, ...], equity: I8, initial_margin: I8, maintenance_margin: I8,
+    new_risk: I8, worst: U1,
     state: U1, emitted: I8,
 ) -> tuple[int, int]:  # fmt: skip
     """Margins of the chosen accounts, each alone in its entity and without orders.
@@ -160,7 +161,7 @@ def sweep(
         chosen: accounts. start .. money: the arena. rows .. tail: `KernelTable`. equity .. state: (accounts,) written.
         emitted: written, accounts whose state changed. Returns: how many, and how many are no number.
     """
-    emits, odd, claims, buckets = 0, 0, settles.shape[0], liquidity.shape[0] // LIQUIDITY_WIDTH
+    emits, odd, claims, buckets = 0, 0, len(owing), liquidity.shape[0] // LIQUIDITY_WIDTH
     width = len(initial) + len(maintenance) + len(tail)
     for turn in range(chosen.shape[0]):
         account = integer(at(chosen, turn))

@@ -71,6 +71,11 @@ class KernelTable:
         return sum(self.widths.lanes)
 
     @property
+    def owing(self) -> tuple[int, ...]:
+        """What tells a kernel how many coins settle others, while it is made: most books have none."""
+        return shape(self.widths.claims)
+
+    @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """The lanes as the kernel takes them."""
         initial, maintenance, tail = self.widths.lanes

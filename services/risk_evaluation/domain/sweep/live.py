@@ -179,6 +179,7 @@ class LiveBook:
                 np.flatnonzero(~self._is_member),
                 np.concatenate([start, ends]),
                 np.concatenate([self._shared.members, single]),
+                self._is_beyond,
             )
         return self._split
 
