@@ -45,7 +45,7 @@ BUGS = (
     _bug(
         "the ledger forgets what it has answered",
         f"{_LEDGER}.ledger:handle",
-        "early = _seen_on_session(state, command, digest)",
+        "early = _seen_on_session(state, command.session, sender, digest)",
         "early = None",
         "once",
     ),
