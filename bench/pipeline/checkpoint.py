@@ -14,9 +14,9 @@ from bench.pipeline.town import Effect, Shard
 from libs.common.accounts import Key, Value, pack_lines
 from libs.common.chain import AcceptedFrame, ChainHead
 from libs.common.chain.kafka import new_producer
+from libs.common.checkpoints import Name, key_of, seal
 from libs.common.ids import system_kind
 from libs.common.topics import ACCOUNTS
-from services.collateral_management.adapters.checkpoint_codec import Name, key_of, seal
 from services.collateral_management.app.restore import head_item
 
 EPOCH = 1

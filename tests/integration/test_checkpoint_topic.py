@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from libs.common.checkpoints import CheckpointBroken
 from libs.common.topics import ACCOUNTS
-from services.collateral_management.adapters.checkpoint_codec import CheckpointBroken
 from services.collateral_management.adapters.checkpoints import KafkaCheckpoints
 from services.collateral_management.app.restore import CheckpointDiffers, Restorer
 from services.collateral_management.domain.checkpoint import HEAD, Item

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ballast.events.v1.checkpoint_pb2 import CheckpointHead
 from libs.common.chain.rule import AcceptedFrame, ChainRule
 
 
@@ -45,6 +46,22 @@ class ChainHead:
             input_position=(frame.input_offset, frame.input_index),
             run_time_ns=frame.run_time_ns,
             control_sequence=frame.control_sequence,
+        )
+
+    @classmethod
+    def kept(cls, one: CheckpointHead) -> ChainHead:
+        """The head that a checkpoint names."""
+        return cls(
+            offset=one.offset,
+            epoch=one.epoch,
+            owner=one.owner,
+            sequence=one.sequence,
+            hash=one.hash,
+            claim_offset=one.claim_offset,
+            input_topic_id=one.input_topic_id,
+            input_position=(one.input_offset, one.input_index),
+            run_time_ns=one.run_time_ns,
+            control_sequence=one.control_sequence,
         )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ballast.events.v1 import checkpoint_pb2
 from libs.common.accounts import pack_lines
-from services.collateral_management.adapters.checkpoint_codec import (
+from libs.common.checkpoints import (
     CheckpointBroken,
     Name,
     key_of,

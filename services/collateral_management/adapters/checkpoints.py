@@ -7,28 +7,18 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from ballast.events.v1.checkpoint_pb2 import CheckpointItem
-from libs.common.chain.kafka import abandon, new_consumer, new_producer
-from libs.common.errors import Fault
+from libs.common.chain.kafka import abandon, new_producer
+from libs.common.checkpoints import HEAD, CheckpointBroken, Name, key_of, name_of, records_of, seal, unseal
 from libs.common.topics import ACCOUNTS, Topic
-from services.collateral_management.adapters.checkpoint_codec import (
-    CheckpointBroken,
-    Name,
-    key_of,
-    name_of,
-    seal,
-    unseal,
-)
-from services.collateral_management.domain.checkpoint import HEAD, Item
+from services.collateral_management.domain.checkpoint import Item
 
 _LOG = logging.getLogger("ballast.ledger")
 _RECORDS_A_POLL_MAX = 500  # a few ms: heartbeats and other partitions have their turn
 _LAST_RECORDS = 2_000
-_POLL_SECONDS = 0.5
-_SILENCE_SECONDS_MAX = 10.0
 _RETRY_SECONDS = 1.0
 _REMOVALS_A_WRITE = 1_000
 _HEAD_KEY_BYTES = len(key_of(Name(0, 0, HEAD)))
@@ -162,48 +152,11 @@ class KafkaCheckpoints:
         )
         return sent
 
-    async def _records(self, *, last: int | None = None) -> AsyncIterator[list[ConsumerRecord]]:
-        """All records, or the last so many offsets, up to an end that was the log's end when it was reached."""
-        consumer = new_consumer(bootstrap=self._bootstrap, client_id=f"{self._client_id}-reader")
-        asker = new_consumer(bootstrap=self._bootstrap, client_id=f"{self._client_id}-end")
-        try:
-            await consumer.start()
-            await asker.start()
-            first = (await asker.beginning_offsets([self._partition]))[self._partition]
-            end = (await asker.end_offsets([self._partition]))[self._partition]
-            consumer.assign([self._partition])
-            consumer.seek(self._partition, first if last is None else max(first, end - last))
-            while await consumer.position(self._partition) < end:
-                async for records in self._until(consumer, end):
-                    yield records
-                # What compaction took away before it was read has a newer record, which may be behind that end.
-                end = (await asker.end_offsets([self._partition]))[self._partition]
-        except OffsetOutOfRangeError as error:
-            raise Fault(f"{self._topic}/{self._partition.partition} was cut while it was read") from error
-        except (KafkaError, OSError) as error:
-            raise Fault(f"{self._topic}/{self._partition.partition} cannot be read: {error!r}") from error
-        finally:
-            await consumer.stop()
-            await asker.stop()
-
-    async def _until(self, consumer: AIOKafkaConsumer, end: int) -> AsyncIterator[list[ConsumerRecord]]:
-        now_s = asyncio.get_running_loop().time
-        position = await consumer.position(self._partition)
-        moved_at_s = now_s()
-        while position < end:
-            found = await consumer.getmany(
-                self._partition, timeout_ms=int(_POLL_SECONDS * 1000), max_records=_RECORDS_A_POLL_MAX
-            )
-            before, position = position, await consumer.position(self._partition)
-            if position > before:
-                moved_at_s = now_s()
-            elif now_s() - moved_at_s > _SILENCE_SECONDS_MAX:
-                where = f"{self._topic}/{self._partition.partition}"
-                raise Fault(f"{where}: nothing behind {position} within {_SILENCE_SECONDS_MAX} s, the end is {end}")
-            records = found.get(self._partition, [])
-            if records:
-                yield records
-            await asyncio.sleep(0)  # what is fetched already is given without waiting
+    def _records(self, *, last: int | None = None) -> AsyncIterator[list[ConsumerRecord]]:
+        return records_of(
+            bootstrap=self._bootstrap, client_id=self._client_id, place=self._partition,
+            at_once_max=_RECORDS_A_POLL_MAX, last=last,
+        )  # fmt: skip
 
     def _where(self, record: ConsumerRecord) -> str:
         return f"{self._topic}/{self._partition.partition} at offset {record.offset}"

@@ -87,7 +87,7 @@ class Restorer:
     def _finished(self, reading: _Reading, epoch: int, state: State, book: PartitionBook) -> Restored:
         top = reading.heads[epoch].head
         reading.loading.finish(top.registers)
-        restored = Restored(epoch, head_of(top), exact_from=max(reading.newest, top.sequence))
+        restored = Restored(epoch, ChainHead.kept(top), exact_from=max(reading.newest, top.sequence))
         self.judge(restored, found="torn" if reading.loading.is_torn else "whole", expected="whole")
         if reading.newest <= top.sequence:
             self.judge(restored, found=(state.fingerprint, count(state)), expected=(top.fingerprint, top.items))
@@ -126,22 +126,6 @@ class Restorer:
             f"journal of partition {self._partition} is shorter than its checkpoint by epoch {restored.epoch} knows: "
             f"expected sequence {restored.exact_from}, was {sequence}",
         )
-
-
-def head_of(one: checkpoint_pb2.CheckpointHead) -> ChainHead:
-    """The place in the journal that a head names."""
-    return ChainHead(
-        offset=one.offset,
-        epoch=one.epoch,
-        owner=one.owner,
-        sequence=one.sequence,
-        hash=one.hash,
-        claim_offset=one.claim_offset,
-        input_topic_id=one.input_topic_id,
-        input_position=(one.input_offset, one.input_index),
-        run_time_ns=one.run_time_ns,
-        control_sequence=one.control_sequence,
-    )
 
 
 def head_item(

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from ballast.events.v1 import checkpoint_pb2
 from libs.common.book import PartitionBook
+from libs.common.chain import ChainHead
 from libs.common.metrics import Metrics
 from services.collateral_management.app.checkpointer import Checkpointer, Pace, checkpoint_gauges
 from services.collateral_management.app.checkpoints import Checkpoints
 from services.collateral_management.app.failpoints import Failpoints
-from services.collateral_management.app.restore import Restorer, head_of
+from services.collateral_management.app.restore import Restorer
 from services.collateral_management.domain.checkpoint import Item
 from services.collateral_management.domain.ledger import fold
 from services.collateral_management.domain.state import State
@@ -47,7 +48,7 @@ class Writing:
         for context, body in list(zip(self.desk.story.contexts, self.desk.story.frames, strict=True))[self._folded :]:
             fold(self.state, body, context)
         self._folded = self.desk.story.sequence
-        head = head_of(checkpoint_pb2.CheckpointHead(sequence=self._folded, offset=self._folded))
+        head = ChainHead.kept(checkpoint_pb2.CheckpointHead(sequence=self._folded, offset=self._folded))
         self.writer.stands_at(head, self.state.fingerprint)
 
     async def has_a_head(self) -> None:

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from ballast.events.v1 import checkpoint_pb2
+from libs.common import checkpoints
 from libs.common.book import PartitionBook
+from libs.common.chain import ChainHead
 from libs.common.errors import InvariantBroken
 from libs.common.metrics import Metrics
 from services.collateral_management.app.checkpointer import Checkpointer, Pace, checkpoint_gauges
 from services.collateral_management.app.failpoints import Failpoint, Failpoints
-from services.collateral_management.app.restore import CheckpointDiffers, Restorer, head_of
+from services.collateral_management.app.restore import CheckpointDiffers, Restorer
 from services.collateral_management.domain.checkpoint import HEAD, Item
 from services.collateral_management.domain.ledger import fold
 from services.collateral_management.domain.state import State
@@ -96,7 +98,8 @@ class Desk:
             failpoints=Failpoints(plan, act=self._fail),
         )
         writer.stands_at(
-            head_of(checkpoint_pb2.CheckpointHead(sequence=self._folded, offset=self._folded)), self.state.fingerprint
+            ChainHead.kept(checkpoint_pb2.CheckpointHead(sequence=self._folded, offset=self._folded)),
+            self.state.fingerprint,
         )
         task = asyncio.create_task(writer.run(epoch))
         async with asyncio.timeout(5):
@@ -289,6 +292,10 @@ async def test_lines_that_are_no_lines_are_refused_by_name(size: int) -> None:
         await desk.restored(Restorer(0))
 
 
+def test_the_head_has_one_name_for_writer_and_readers() -> None:
+    assert HEAD == checkpoints.HEAD
+
+
 async def test_failpoints_of_a_checkpoint_are_reached_in_order() -> None:
     seen: list[Failpoint] = []
 
@@ -306,6 +313,6 @@ async def test_failpoints_of_a_checkpoint_are_reached_in_order() -> None:
     )  # fmt: skip
     for context, body in zip(desk.story.contexts, desk.story.frames, strict=True):
         fold(state, body, context)
-    writer.stands_at(head_of(checkpoint_pb2.CheckpointHead(sequence=1)), state.fingerprint)
+    writer.stands_at(ChainHead.kept(checkpoint_pb2.CheckpointHead(sequence=1)), state.fingerprint)
     await writer.write(2, state.changes)
     assert seen == [Failpoint.CHECKPOINT, Failpoint.HEAD]

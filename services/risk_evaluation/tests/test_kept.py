@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from ballast.events.v1 import checkpoint_pb2, journal_pb2
 from ballast.types.v1 import ledger_pb2
 from libs.common.accounts import Key, Value, pack_lines
+from libs.common.checkpoints import HEAD
 from libs.common.errors import InvariantBroken
-from services.risk_evaluation.adapters.checkpoints import HEAD, NotKept, kept_of
+from services.risk_evaluation.adapters.checkpoints import NotKept, kept_of
 from services.risk_evaluation.app.fold import PartitionFold
 from services.risk_evaluation.domain.margin import evaluate
 from services.risk_evaluation.domain.prices import funded, price_book
