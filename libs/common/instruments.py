@@ -133,7 +133,8 @@ class Instrument:
     @property
     def closes_ns(self) -> UnixNs:
         """Run time from which nothing is traded: its delisting or its expiry, whatever comes first; 0 for never."""
-        return UnixNs(min((at for at in (self.delisted_ns, self.expiry_ns) if at), default=0))
+        delisted_ns, expiry_ns = self.delisted_ns, self.expiry_ns
+        return min(delisted_ns, expiry_ns) if delisted_ns and expiry_ns else delisted_ns or expiry_ns
 
     @property
     def is_perpetual(self) -> bool:
