@@ -51,6 +51,7 @@ class Follower:
         """Reads on behind a head."""
         self.rule, self.position = rule_at(head), head.offset + 1
         self._is_whole = False
+        self._end_at_start = len(self._log.records)  # asked for once the checkpoint is read, as ChainFollower does
 
     @property
     def caught_up(self) -> bool:

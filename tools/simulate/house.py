@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from libs.common.config import load_parameters
-from libs.common.parameters import Parameters
+from libs.common.parameters import Clearing, Parameters
 from libs.common.units import PPM, RATE_ONE, SECOND_NS, Ppm, Rate12, Units
 from services.liquidation_execution.domain.catalogue import Catalogue, catalogue_of
 from services.risk_evaluation.domain.model import Model, build_model
@@ -30,7 +30,11 @@ def parameters() -> Parameters:
         whole,
         partitions=PARTITIONS,
         assets=tuple(one for one in whole.assets if one.id in _ASSETS),
-        instruments=tuple(one for one in whole.instruments if one.id in _INSTRUMENTS),
+        instruments=tuple(
+            replace(one, clearing=Clearing.INTERNAL) if one.id == BTC_PERP else one  # so it can be deleveraged
+            for one in whole.instruments
+            if one.id in _INSTRUMENTS
+        ),
         venues=tuple(
             replace(one, instruments=tuple(each for each in one.instruments if each in _INSTRUMENTS))
             for one in whole.venues

@@ -14,6 +14,7 @@ from math import floor
 
 from ballast.events.v1 import commands_pb2, journal_pb2, movement_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
+from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.ids import entity_of, system_kind
 from libs.common.parameters import Instrument, InstrumentKind, Parameters
 
@@ -22,6 +23,11 @@ _CASH, _RESERVED = ledger_pb2.LINE_KIND_CASH, ledger_pb2.LINE_KIND_RESERVED
 _SUPPLY, _DEBT = ledger_pb2.LINE_KIND_SUPPLY_SHARES, ledger_pb2.LINE_KIND_DEBT_SHARES
 _OVERDRAFT, _LOTS = ledger_pb2.LINE_KIND_OVERDRAFT_SHARES, ledger_pb2.LINE_KIND_LOTS
 _VARIATION = ledger_pb2.LINE_KIND_VARIATION
+_HANDED = (
+    kinds.CLOSING_CAUSE_TAKEN_OVER,
+    kinds.CLOSING_CAUSE_DELEVERAGED,
+    kinds.CLOSING_CAUSE_GIVEN_BACK,
+)
 _NEVER_OUT = (ledger_pb2.ORDER_STATE_RESERVED, ledger_pb2.ORDER_STATE_VOIDED)
 _ROUNDINGS = 4  # borrowing, repaying twice, and lending round once each in a command
 
@@ -171,9 +177,25 @@ class Worth:
                     place = (self._aliases.get(each.account, each.account), each.asset, each.venue)
                     self._lost[place] = self._lost.get(place, 0) + each.lost_units
                 self._expect_impairment(outcome, moves)
+                self._expect_handed(outcome, moves, funding=_funding_of(command.arrive.movement, outcome))
             case "impair_venue":
                 self._expect_impairment(outcome, moves)
-        return moves, {effect.waterfall.account for effect in outcome.effects if effect.HasField("waterfall")}
+            case "take_over_position" | "deleverage":
+                self._expect_handed(outcome, moves, funding=None)
+        steps = (effect.waterfall for effect in outcome.effects if effect.HasField("waterfall"))
+        return moves, {one.account for one in steps if one.step != ledger_pb2.WATERFALL_STEP_ADL}
+
+    def _expect_handed(self, outcome: journal_pb2.Outcome, moves: Moves, *, funding: int | None) -> None:
+        """Both sides of what is handed over trade at its price; over partitions at the funding that it says."""
+        for effect in outcome.effects:
+            one, instrument = effect.position_closed, self._parameters.instrument(effect.position_closed.instrument)
+            if one.cause not in _HANDED or instrument is None:
+                continue
+            paid = self._funding[instrument.id][-1][1] if funding is None and self._funding[instrument.id] else funding
+            price = _price(instrument, one.price, paid or 0)
+            for part in _through_zero(self.lots[one.account, instrument.id], -one.lots):
+                moves[one.account][instrument.settlement] += floor(-part * price) * ONE
+            self.lots[one.account, instrument.id] -= one.lots
 
     def _expect_impairment(self, outcome: journal_pb2.Outcome, moves: Moves) -> None:
         """Each place bears what it is said to have lost; what comes back for an account that moved follows it."""
@@ -232,10 +254,7 @@ class Worth:
         for at_ns, cumulative in self._funding[instrument.id]:
             if at_ns <= one.executed_at_ns:
                 paid = cumulative
-        clean = Fraction(instrument.c_num * one.price, instrument.c_den)
-        if instrument.kind is InstrumentKind.INVERSE_PERP:
-            clean = -Fraction(instrument.c_num, instrument.c_den * one.price)
-        return clean - Fraction(paid, 10**9)
+        return _price(instrument, one.price, paid)
 
     # what the lines come to
 
@@ -291,6 +310,21 @@ def _through_zero(held: int, traded: int) -> Iterator[int]:
         yield traded + held
     else:
         yield traded
+
+
+def _price(instrument: Instrument, price: int, paid: int) -> Fraction:
+    """Dirty value of a lot."""
+    clean = Fraction(instrument.c_num * price, instrument.c_den)
+    if instrument.kind is InstrumentKind.INVERSE_PERP:
+        clean = -Fraction(instrument.c_num, instrument.c_den * price)
+    return clean - Fraction(paid, 10**9)
+
+
+def _funding_of(one: movement_pb2.Movement, outcome: journal_pb2.Outcome) -> int | None:
+    """Funding that lots of a deleveraging over partitions change hands at, None when none does here."""
+    parts = [one.deleveraging, *(effect.deleveraging for effect in outcome.effects)]
+    told = [each.cumulative_funding for each in parts if each.executed_at_ns]
+    return int.from_bytes(told[-1], "big", signed=True) if told else None
 
 
 def _notional(instrument: Instrument, lots: int, price: int) -> Fraction:

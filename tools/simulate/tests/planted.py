@@ -203,8 +203,8 @@ BUGS = (
     _bug(
         "lenders lose before other shards are asked",
         f"{_LEDGER}.episodes:resolve_shortfall",
-        "if short and draft.context.parameters.partitions > 1:",
-        "if short and draft.context.parameters.partitions > 99:",
+        "and draft.context.parameters.partitions > 1:",
+        "and draft.context.parameters.partitions > 99:",
         "I6",
     ),
     _bug(

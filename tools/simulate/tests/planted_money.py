@@ -49,10 +49,17 @@ MONEY_BUGS = (
     ),
     (
         "a venue's loss is taken again and again",
-        f"{_LEDGER}.locations:_bear",
-        "draft.custody.put_placement(wanted)",
+        f"{_LEDGER}.locations:bear",
+        "draft.custody.put_placement(after)",
         "draft.custody.put_placement(one)",
         "I20",
         "I10",
+    ),
+    (
+        "places stay behind when their entity moves",
+        f"{_LEDGER}.moving_places:settle_in",
+        "_take(draft, placed, account)",
+        "pass",
+        "I20",
     ),
 )
