@@ -14,14 +14,16 @@ from ballast.types.v1 import ledger_pb2
 from libs.common.book import PartitionBook
 from libs.common.commands import request_hash
 from libs.common.errors import InvariantBroken
-from libs.common.parameters import Parameters
 from libs.common.units import INDEX_ONE, PPM
 from services.risk_evaluation.app.ports import Output
 from tools.reconcile.checks import CHECKS, Check
 from tools.reconcile.checks.pools import PoolsBalance
 from tools.reconcile.records import CommandRecord, JournalFrame, Key, MarginRecord, MarkFrame, key_of
 from tools.reconcile.world import World
+from tools.simulate.house import House
 from tools.simulate.judgement import Judgement
+from tools.simulate.noticed import Noticed
+from tools.simulate.plain_average import PlainAverages
 from tools.simulate.plain_chain import Place
 from tools.simulate.transit import Transit
 from tools.simulate.venue import VenueModel
@@ -38,7 +40,8 @@ _BY_KEY = frozenset(
     )
 )
 _AT_REST = (ledger_pb2.ORDER_STATE_WORKING,)
-_CITED = {"verdict": "settle", "open_episode": "", "step_episode": "", "close_episode": ""}
+_CITED = frozenset(("verdict", "open_episode", "step_episode", "close_episode"))
+_BASED = frozenset(("take_over_position", "deleverage"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class Finding:
 class Checker:
     """The witness of one world; nothing that runs in the world can see it."""
 
-    def __init__(self, parameters: Parameters, *, parameters_hash: bytes) -> None:
+    def __init__(self, house: House, *, parameters_hash: bytes) -> None:
+        parameters = house.parameters
         self.findings: list[Finding] = []
         self.counts: Counter[str] = Counter()
         self.books = [PartitionBook(one) for one in range(parameters.partitions)]
@@ -64,6 +68,8 @@ class Checker:
         self._checks: dict[str, Check] = {name: make(self._world) for name, make in CHECKS.items()}
         self._checks["I2"] = self._pools
         self._told = dict.fromkeys(self._checks, 0)
+        self._averages = PlainAverages(parameters, found=self.found)
+        self._noticed = Noticed(house, found=self.found)
         self._judgement = Judgement(self._world, found=self.found)
         self._worth = [Worth(one, parameters, self.found) for one in range(parameters.partitions)]
         self._batches: list[list[commands_pb2.CommandBatch | None]] = [[] for _ in self.books]
@@ -157,6 +163,7 @@ class Checker:
         frame = place.frame
         body = market_pb2.MarksBody.FromString(frame.body)
         self._world.marks.take(MarkFrame(frame.sequence, frame.run_time_ns, body))
+        self._averages.take(frame.run_time_ns, body)
         self.run_time_ns = frame.run_time_ns
         self.counts["marks"] += 1
 
@@ -235,12 +242,14 @@ class Checker:
                 self._ticks.setdefault((tick.asset, tick.tick), (tick.borrow_index, tick.supply_index))
             elif effect.HasField("fill"):
                 self._fills[effect.fill.order].append(effect.fill)
+        if command.HasField("venue_event"):
+            self._noticed.take(where, partition, command.venue_event)
         self._cites(where, command, sequence, control_sequence)
         if command.set_index.top_up_units and not command.set_index.home_sequence:
             units, times = self._topped_up[command.set_index.asset]
             self._topped_up[command.set_index.asset] = units + command.set_index.top_up_units, times + 1
         self._transit.take(partition, sequence, outcome)
-        self._worth[partition].take(where, command, outcome)
+        self._worth[partition].take(where, command, outcome, now_ns=self._journal_time_ns)
 
     def _is_free_again(self, key: Key) -> bool:
         """A client's key is forgotten beyond the horizon; a refusal by key was never remembered."""
@@ -266,9 +275,10 @@ class Checker:
 
     def _cites(self, where: str, command: commands_pb2.Command, sequence: int, control_sequence: int) -> None:
         which = command.WhichOneof("body") or ""
-        if which not in _CITED:
+        if which not in _CITED | _BASED:
             return
-        cited = getattr(command, which).citation
+        body = getattr(command, which)
+        cited = body.basis if which in _BASED else body.citation
         if cited.control_sequence != control_sequence:
             self.found("I12", f"{where}: cites control {cited.control_sequence}, in force is {control_sequence}")
         if cited.journal_sequence >= sequence:
@@ -292,6 +302,7 @@ class Checker:
             found += [f"movement {one.sequence} to {one.to_partition}" for one in book.movements.values()]
             found += [f"entity {one.entity} on its way out" for one in book.moves.values()]
             found += [f"capital asked for episode {one.episode}" for one in book.asks.values()]
+            found += [f"sweep {kind} of {subject}" for kind, subject in book.lifecycle.sweeps]
         return found + self._owing()
 
     def _owing(self) -> list[str]:
@@ -313,12 +324,15 @@ class Checker:
         for check in self._checks.values():
             check.finish(dict(enumerate(self.books)))
         self._tell()
+        for worth in self._worth:
+            worth.finish()
         for asset, (units, times) in self._topped_up.items():
             self.counts["ticks topped up"] += times
             if (units - times) * INDEX_ONE > self._transit.allowed_15[asset]:
                 self.found("I2", f"the house pays {units} into pool {asset}, shares in transit explain less")
         traded: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
         for venue in venues:
+            self._noticed.finish(venue.venue.id, venue.notices.said)
             for trade in venue.trades:
                 traded[trade.order].append((trade.lots, trade.price, trade.fee_units, trade.executed_at_ns))
         for order in sorted(traded.keys() | self._fills.keys()):
@@ -329,6 +343,7 @@ class Checker:
         for book in self.books:
             for one in book.episodes.values():
                 self.found("ends", f"episode {one.episode} of account {one.account} is open, step {one.step}")
+        self.counts["settlement prices"] += self._averages.published
         self.counts["margins checked"] += self._judgement.margins_checked
         self.counts["verdicts checked"] += self._judgement.verdicts_checked
 

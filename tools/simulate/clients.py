@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ballast.events.v1 import commands_pb2, lifecycle_pb2, movement_pb2
-from ballast.types.v1 import ledger_pb2, market_pb2
+from ballast.types.v1 import ledger_pb2
 from libs.common.errors import Fault
 from libs.common.ids import SystemAccount, partition_for_owner, system_account
 from services.venue_gateway.app.requests import Planned
 from tools.simulate.checker import Checker
 from tools.simulate.gateway_node import GatewayNode
-from tools.simulate.house import BTC, BTC_INVERSE, BTC_PERP, BTC_USD, PARTITIONS, USD, parameters
+from tools.simulate.house import BACKSTOP, BTC, USD, House
 from tools.simulate.market import Market
 from tools.simulate.network import Network, Node
 from tools.simulate.setting import Setting
+from tools.simulate.trading import Trading
 
 DOLLAR, COIN = 10**6, 10**8
 _ANSWER_SECONDS = 1.0
@@ -25,8 +26,7 @@ _AGAIN_AFTER_ANSWER = 0.1
 _SUPPLIES_MAX = 50
 _LOOK_SECONDS, _LOOKS_BEFORE_AGAIN = 0.05, 20
 CUSTODIAN = commands_pb2.Principal(id="custodian", role=ledger_pb2.ROLE_CUSTODIAN)
-_BUY, _SELL = market_pb2.SIDE_BUY, market_pb2.SIDE_SELL
-_IOC, _GTC = market_pb2.TIME_IN_FORCE_IOC, market_pb2.TIME_IN_FORCE_GTC
+_BUSY_PARTITIONS = 2  # those with two traders
 
 Gateway = Callable[[], GatewayNode | None]
 
@@ -37,13 +37,10 @@ class Client:
 
     name: str
     session: bytes
-    partition: int = field(init=False)
+    partition: int
     accounts: list[int] = field(default_factory=list)
     orders: dict[int, int] = field(default_factory=dict)  # -> account
     number: int = 0
-
-    def __post_init__(self) -> None:
-        self.partition = partition_for_owner(self.name, partitions=PARTITIONS)
 
     @property
     def principal(self) -> commands_pb2.Principal:
@@ -59,15 +56,17 @@ class Clients:
     """
 
     def __init__(self, setting: Setting, market: Market, rng: random.Random, gateway: Gateway) -> None:
-        self.everyone = _everyone(rng)
+        self.house = setting.house
+        self.everyone = _everyone(rng, setting.house)
         self.waiting = 0  # commands without an answer yet
         self._network: Network = setting.network
         self._checker: Checker = setting.checker
         self._setting, self._market, self._rng, self._gateway = setting, market, rng, gateway
+        self._trading = Trading(setting.house, market, rng)
         self._outside = Node("outside", setting.network)
-        self._facts = [0] * PARTITIONS
-        self._custody: list[asyncio.Lock] = [asyncio.Lock() for _ in range(PARTITIONS)]
-        self._run_clock_ns = int(parameters().genesis_ns)
+        self._facts = [0 for _ in setting.house.partitions]
+        self._custody: list[asyncio.Lock] = [asyncio.Lock() for _ in setting.house.partitions]
+        self._run_clock_ns = int(setting.house.parameters.genesis_ns)
         self._tasks: set[asyncio.Task[None]] = set()
         self.terms: Callable[[int, int, int], commands_pb2.Command] | None = None  # what they want of their terms
 
@@ -84,6 +83,16 @@ class Clients:
             late_ns = self._rng.choice((0, 0, 0, 15, 25)) * 10**9
             command.client.issued_at_ns = max(self._checker.run_time_ns, self._run_clock_ns) - late_ns
         self._spawn(self._ask(client, command))
+
+    def carry_on(self, client: Client, commands: Iterator[commands_pb2.Command]) -> None:
+        """Sends one command after another, each when the one before is answered, until one is refused."""
+        self._spawn(self._carry_on(client, commands))
+
+    async def _carry_on(self, client: Client, commands: Iterator[commands_pb2.Command]) -> None:
+        for command in commands:
+            if await self._on_stream(client, command, partition=client.partition):
+                return
+            await asyncio.sleep(self._rng.random())
 
     def _spawn(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
@@ -105,7 +114,7 @@ class Clients:
 
     async def _ask(self, client: Client, command: commands_pb2.Command, *, partition: int = -1) -> int:
         """The refusal, or 0; asked in the home partition of the account that the command is about."""
-        home = partition if partition >= 0 else _home(client, command)
+        home = partition if partition >= 0 else _home(client, command, self.house)
         repeats = 1 + (self._rng.random() < _AGAIN_AFTER_ANSWER)
         while True:
             gateway = self._gateway()
@@ -155,7 +164,7 @@ class Clients:
 
     def open_up(self) -> None:
         """Accounts, money, loans and house capital, so that there is something to lose."""
-        for partition in range(PARTITIONS):
+        for partition in self.house.partitions:
             for kind, usd in (
                 (SystemAccount.FIRST_LOSS, 50),
                 (SystemAccount.INSURANCE, 200),
@@ -185,9 +194,14 @@ class Clients:
                     await asyncio.sleep(_LOOK_SECONDS)
         if not is_lender:  # a position as large as risk lets them have, or nearly
             for lots in self._rng.sample((1_000, 2_000, 3_000, 4_000, 6_000, 8_000), 2):
-                self.begin(client, commands_pb2.Command(place_order=self._first_order(client.accounts[0], lots)))
+                self.begin(
+                    client,
+                    commands_pb2.Command(
+                        place_order=self._trading.first(client.accounts[0], lots, now_ns=self._checker.run_time_ns)
+                    ),
+                )
             elsewhere = commands_pb2.Command(open_account=commands_pb2.OpenAccount(owner=client.name))
-            await self._on_stream(client, elsewhere, partition=(client.partition + 1) % PARTITIONS)
+            await self._on_stream(client, elsewhere, partition=(client.partition + 1) % len(self.house.partitions))
 
     def act(self) -> str:
         """Somebody does something; says what."""
@@ -214,21 +228,21 @@ class Clients:
         chance = rng.random()
         if client.name.startswith("lender"):
             chance = 0.6 + 0.4 * chance
-        if chance < 0.57:
-            return commands_pb2.Command(place_order=self._order(account))
-        if chance < 0.63 and client.orders:
+        if chance < 0.53:
+            return commands_pb2.Command(place_order=self._trading.any(account, now_ns=self._checker.run_time_ns))
+        if chance < 0.60 and client.orders:
             return self._change_of_mind(client)
         asset, units = rng.choice(((USD, rng.randint(1, 30_000 * DOLLAR)), (BTC, rng.randint(1, 2 * COIN))))
-        if chance < 0.73:
+        if chance < 0.69:
             return commands_pb2.Command(withdraw=commands_pb2.Withdraw(account=account, asset=asset, units=units))
-        if chance < 0.83:
+        if chance < 0.79:
             to = rng.choice(client.accounts if rng.random() < 0.9 else rng.choice(self.everyone).accounts or [0])
             return commands_pb2.Command(
                 transfer=movement_pb2.Transfer(account=account, to_account=to, asset=asset, units=units)
             )
-        if chance < 0.9:
+        if chance < 0.86:
             return commands_pb2.Command(supply=commands_pb2.Supply(account=account, asset=asset, units=units))
-        if chance < 0.94:
+        if chance < 0.9:
             units = rng.choice((0, units))
             return commands_pb2.Command(redeem=commands_pb2.Redeem(account=account, asset=asset, units=units))
         if chance < 0.97:
@@ -260,34 +274,15 @@ class Clients:
 
     def _move(self, client: Client, account: int) -> commands_pb2.Command:
         """To a partition, alone or to join another entity of the same owner, or of somebody else."""
-        rng, to = self._rng, self._rng.randrange(PARTITIONS)
+        rng, to = self._rng, self._rng.choice(self.house.partitions)
+        if to == account >> 48 and rng.random() < 0.7:
+            to = (to + 1) % len(self.house.partitions)
         there = [one & ~0xFFFF for one in client.accounts if one >> 48 == to and one & ~0xFFFF != account & ~0xFFFF]
         into = rng.choice(there) if there and rng.random() < 0.6 else 0
         if rng.random() < 0.1:
             into = rng.choice(rng.choice(self.everyone).accounts or [0]) & ~0xFFFF
         body = movement_pb2.MoveEntity(account=account & ~0xFFFF, to_partition=to, into_entity=into)
         return commands_pb2.Command(move_entity=body)
-
-    def _first_order(self, account: int, lots: int) -> commands_pb2.PlaceOrder:
-        rng = self._rng
-        instrument, side = rng.choice((BTC_USD, BTC_PERP, BTC_PERP, BTC_INVERSE)), rng.choice((_BUY, _BUY, _BUY, _SELL))
-        price = round(self._market.price * (1.02 if side == _BUY else 0.98))
-        return commands_pb2.PlaceOrder(
-            account=account, instrument=instrument, venue=rng.choice((1, 2)), side=side,
-            lots=lots * (10 if instrument == BTC_INVERSE else 1), limit_price=price, time_in_force=_IOC,
-        )  # fmt: skip
-
-    def _order(self, account: int) -> commands_pb2.PlaceOrder:
-        rng = self._rng
-        instrument = rng.choice((BTC_USD, BTC_PERP, BTC_PERP, BTC_PERP, BTC_INVERSE))
-        side = rng.choice((_BUY, _BUY, _SELL))
-        lots = rng.randint(1, 4_000) if instrument != BTC_INVERSE else rng.randint(1, 40_000)
-        off = rng.uniform(-0.01, 0.03)
-        price = round(self._market.price * (1.0 + off if side == _BUY else 1.0 - off))
-        return commands_pb2.PlaceOrder(
-            account=account, instrument=instrument, venue=rng.choice((1, 2)), side=side, lots=lots, limit_price=price,
-            time_in_force=rng.choice((_IOC, _IOC, _GTC)), reduce_only=rng.random() < 0.15,
-        )  # fmt: skip
 
     def _spam(self, account: int, asset: int) -> commands_pb2.Command:
         rng = self._rng
@@ -302,22 +297,26 @@ class Clients:
         )
 
 
-def _home(client: Client, command: commands_pb2.Command) -> int:
+def _home(client: Client, command: commands_pb2.Command, house: House) -> int:
     body = command.WhichOneof("body")
-    partition = getattr(getattr(command, body), "account", 0) >> 48 if body and body != "open_account" else PARTITIONS
-    return partition if partition < PARTITIONS else client.partition
+    is_elsewhere = not body or body == "open_account"
+    partition = client.partition if is_elsewhere else getattr(getattr(command, body), "account", 0) >> 48
+    return partition if partition in house.partitions else client.partition
 
 
-def _everyone(rng: random.Random) -> list[Client]:
-    """A lender and two traders in each partition."""
+def _everyone(rng: random.Random, house: House) -> list[Client]:
+    """A lender in each partition, and two traders, one where there are many; who takes positions over has one home."""
     found: list[Client] = []
-    for partition in range(PARTITIONS):
-        for role in ("lender", "trader", "trader"):
+    partitions = len(house.partitions)
+    for partition in house.partitions:
+        for role in ("lender", "trader", "trader")[: 3 if partition < _BUSY_PARTITIONS else 2]:
             number = 0
             taken = {one.name for one in found}
             while (name := f"{role}-{number}") in taken or partition_for_owner(
-                name, partitions=PARTITIONS
+                name, partitions=partitions
             ) != partition:
                 number += 1
-            found.append(Client(name, rng.randbytes(16)))
+            found.append(Client(name, rng.randbytes(16), partition))
+    if house.is_wide:
+        found.append(Client(BACKSTOP, rng.randbytes(16), partition_for_owner(BACKSTOP, partitions=partitions)))
     return found

@@ -21,7 +21,6 @@ from services.liquidation_execution.domain.slices import Candidate
 from services.liquidation_execution.errors import RiskBehind
 from services.risk_evaluation.app.risk import Behind
 from tools.simulate.chains import Follower
-from tools.simulate.house import PARTITIONS, catalogue, parameters
 from tools.simulate.network import Log, Network, Node
 from tools.simulate.plain_chain import PlainChain
 from tools.simulate.risk_node import RiskNode
@@ -100,7 +99,11 @@ class LiquidationNode(Following):
         self._filled = asyncio.Event()
         self.meter = _Meter()
         self.live = Live(
-            catalogue(), session=session, monotonic=self.monotonic, meter=self.meter, partitions=range(PARTITIONS)
+            setting.house.catalogue,
+            session=session,
+            monotonic=self.monotonic,
+            meter=self.meter,
+            partitions=setting.house.partitions,
         )
         self._process = Process(
             self.live,
@@ -111,7 +114,7 @@ class LiquidationNode(Following):
             monotonic=self.monotonic,
             is_ready=lambda: self.caught_up,
         )
-        for one in range(PARTITIONS):
+        for one in setting.house.partitions:
             self.follow(setting.journals[one], setting.journal_chains[one], self._journal(one))
             self.spawn(self._follow_margins(one), f"margins {one}")
         self.follow(setting.marks, setting.marks_chain, self._marks, from_last_claim=True)
@@ -215,12 +218,12 @@ class InterestNode(Following):
     def __init__(self, name: str, setting: Setting) -> None:
         super().__init__(name, setting.network)
         self._setting = setting
-        self._view = View(parameters())
+        self._view = View(setting.house.parameters)
         session = setting.network.rng.randbytes(16)
         commands = Sender(self, setting, principal="interest_accrual", session=session)
         self._accrual = Accrual(self._view, commands=commands, rates=self)
         self.follow(setting.marks, setting.marks_chain, self._marks)
-        for one in range(PARTITIONS):
+        for one in setting.house.partitions:
             self.follow(setting.journals[one], setting.journal_chains[one], self._journal(one))
         self.spawn(self._step(), "accrual")
 

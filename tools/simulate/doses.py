@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+_WIDE_SHARE, _THIRD_PARTITION = 0.7, 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class Doses:
@@ -21,6 +23,12 @@ class Doses:
         drift: how much faster or slower a process's clock may run.
         pace_s: longest time between two steps.
         crisis: whether prices fall hard, so that accounts go bankrupt.
+        partitions: of the house. is_wide: it trades options and futures, and knows takeovers and deleveraging.
+        batch: accounts of one command over many.
+        ends: whether every instrument that ends does so before the end of peace.
+        dry: of a step, that venues show nothing any more while the price leaps.
+        seized: of a step, that a venue closes positions of ours, or loses our money.
+        turned: of a step, that an operator distributes an asset, or turns one into another.
     """
 
     loss: float
@@ -35,6 +43,13 @@ class Doses:
     drift: float
     pace_s: float
     crisis: bool
+    partitions: int = 2
+    is_wide: bool = False
+    batch: int = 2_000
+    ends: bool = False
+    dry: float = 0.0
+    seized: float = 0.0
+    turned: float = 0.0
 
     @staticmethod
     def calm() -> Doses:
@@ -48,6 +63,7 @@ class Doses:
         def up_to(most: float, *, absent: float = 0.2) -> float:
             return 0.0 if rng.random() < absent else most * rng.random() ** 2
 
+        is_wide = rng.random() < _WIDE_SHARE
         return Doses(
             loss=up_to(0.3),
             refusal=up_to(0.03),
@@ -61,4 +77,11 @@ class Doses:
             drift=up_to(0.1),
             pace_s=rng.choice((0.05, 0.1, 0.25)),
             crisis=rng.random() < 0.7,
+            partitions=3 if rng.random() < _THIRD_PARTITION else 2,
+            is_wide=is_wide,
+            batch=rng.choice((1, 2, 3, 2_000)),
+            ends=is_wide and rng.random() < 0.8,
+            dry=up_to(0.08) * is_wide,
+            seized=up_to(0.06, absent=0.4),
+            turned=up_to(0.15) * is_wide,
         )

@@ -21,7 +21,6 @@ from services.venue_gateway.app.venue_session import VenueSession
 from services.venue_gateway.app.venues import Venues
 from services.venue_gateway.errors import EndReason, SessionEnded
 from tools.simulate.decider_nodes import Following
-from tools.simulate.house import PARTITIONS, directory, parameters
 from tools.simulate.setting import Sender, Setting
 from tools.simulate.venue import VenueModel
 
@@ -45,15 +44,15 @@ class GatewayNode(Following):
         self._setting = setting
         session = setting.network.rng.randbytes(16)
         self._commands = Sender(self, setting, principal="venue_gateway", session=session)
-        answers = Answers()
-        self.view = LedgerView(partitions=PARTITIONS, answers=answers)
+        answers, directory = Answers(), setting.house.directory
+        self.view = LedgerView(partitions=setting.house.parameters.partitions, answers=answers)
         client_metrics, gateway_metrics = _metrics()
         self.clients = Clients(
-            directory=directory(), view=self.view, answers=answers, commands=self._commands, metrics=client_metrics
+            directory=directory, view=self.view, answers=answers, commands=self._commands, metrics=client_metrics
         )
-        self._books = DisplayedBooks(lambda _: None, again_after_ns=again_after_ns(parameters()))
+        self._books = DisplayedBooks(lambda _: None, again_after_ns=again_after_ns(setting.house.parameters))
         self._venues = Venues(
-            directory=directory(),
+            directory=directory,
             view=self.view,
             clients=self.clients,
             books=self._books,
@@ -62,7 +61,7 @@ class GatewayNode(Following):
             ready=lambda: self.caught_up,
             principal_id="venue_gateway",
         )
-        for one in range(PARTITIONS):
+        for one in setting.house.partitions:
             self.follow(setting.journals[one], setting.journal_chains[one], partial(self._fold, one))
         self.spawn(self._books.publish(self), "books")
         for venue in venues:
@@ -157,4 +156,7 @@ class GatewayNode(Following):
                 session.hear(venue_pb2.ConnectRequest(report=report))
                 if rng.random() < self.network.doses.duplicate:
                     session.hear(venue_pb2.ConnectRequest(report=report))
+            for notice in venue.notices.due(again=rng.random() < 0.1 * self.network.doses.duplicate):
+                await self.pause(self.network.delay_s())
+                session.hear(venue_pb2.ConnectRequest(notice=notice))
             await self.pause(_TRADE_SECONDS)

@@ -18,7 +18,7 @@ from services.collateral_management.app.restore import Restorer
 from services.collateral_management.app.supervisor import Supervisor
 from tools.simulate.chains import Follower, Writer
 from tools.simulate.checkpoints import checkpoints_of
-from tools.simulate.house import COMMANDS_TOPIC_ID, PARTITIONS, parameters
+from tools.simulate.house import COMMANDS_TOPIC_ID
 from tools.simulate.network import Node
 from tools.simulate.setting import Sender, Setting
 
@@ -70,7 +70,7 @@ class _Clock:
 
     def __init__(self, node: Node, setting: Setting) -> None:
         self._node, self._setting = node, setting
-        self.run_time_ns = int(parameters().genesis_ns)
+        self.run_time_ns = int(setting.house.parameters.genesis_ns)
         self._beat_at_s = float("-inf")
 
     @property
@@ -122,7 +122,7 @@ class LedgerNode(Node):
         self._books = AcceptedBooks()
         session = setting.network.rng.randbytes(16)
         self._sender = Sender(self, setting, principal="collateral_management", session=session)
-        self._restorers = [Restorer(one) for one in range(PARTITIONS)]
+        self._restorers = [Restorer(one) for one in setting.house.partitions]
         self._leaving: asyncio.Task[None] | None = None
         self._supervisor = Supervisor(
             new_owner=self._new_owner,
@@ -155,7 +155,7 @@ class LedgerNode(Node):
         setting = self._setting
         return PartitionOwner(
             partition,
-            parameters=parameters(),
+            parameters=setting.house.parameters,
             new_journal=lambda on_accepted: Writer(
                 self,
                 setting.journals[partition],
@@ -168,7 +168,12 @@ class LedgerNode(Node):
             control=self._control,
             books=self._books,
             shown=_shown(),
-            audit=Audit(partition, partitions=PARTITIONS, found=setting.checker.found, paid=lambda *_: None),
+            audit=Audit(
+                partition,
+                partitions=setting.house.parameters.partitions,
+                found=setting.checker.found,
+                paid=lambda *_: None,
+            ),
             commands=self._sender,
             checkpoints=checkpoints_of(
                 self, setting.checkpoints[partition], partition, self._restorers[partition], topic=COMMANDS_TOPIC_ID

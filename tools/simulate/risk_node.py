@@ -14,7 +14,7 @@ from services.risk_evaluation.app.questions import Refused, what_if
 from services.risk_evaluation.app.risk import Behind, Risk
 from services.risk_evaluation.domain.whatif import OutOfRange
 from tools.simulate.chains import Follower
-from tools.simulate.house import PARAMETERS_HASH, model
+from tools.simulate.house import PARAMETERS_HASH
 from tools.simulate.network import Node
 from tools.simulate.setting import Sender, Setting
 
@@ -48,7 +48,7 @@ class RiskNode(Node):
         session = setting.network.rng.randbytes(16)
         self._commands = Sender(self, setting, principal="risk_evaluation", session=session)
         self.risk = Risk(
-            model=model(),
+            model=setting.house.model,
             session=session,
             loaded_hash=PARAMETERS_HASH,
             outlet=self,

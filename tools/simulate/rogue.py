@@ -8,7 +8,7 @@ from ballast.events.v1 import commands_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
 from libs.common.book import PartitionBook
 from libs.common.units import INDEX_ONE
-from tools.simulate.house import BTC_PERP, PARTITIONS, USD
+from tools.simulate.house import BTC_PERP, USD
 from tools.simulate.network import Node
 from tools.simulate.setting import Sender, Setting
 
@@ -30,7 +30,7 @@ class Rogue:
 
     def act(self) -> str:
         """Tries something; says what."""
-        partition = self._rng.randrange(PARTITIONS)
+        partition = self._rng.choice(self._setting.house.partitions)
         book = self._setting.checker.books[partition]
         principal, command = self._try(book, self._citation(book))
         if command is None:
@@ -96,7 +96,7 @@ class Rogue:
         known = book.pools.get(USD)
         if known is None:
             return "", None
-        home = 0 if book.partition == USD % PARTITIONS else 1
+        home = 0 if book.partition == USD % self._setting.house.parameters.partitions else 1
         body = commands_pb2.SetIndex(
             asset=USD, tick=known.tick + 1, run_time_ns=known.run_time_ns + 1,
             borrow_index=known.borrow_index - 1 - self._rng.randrange(INDEX_ONE // 1000),

@@ -14,10 +14,12 @@ from typing import Any
 
 from libs.common.errors import InvariantBroken
 from libs.common.units import SECOND_NS
+from services.collateral_management.domain import sweeps
+from services.liquidation_execution.app import resort
 from tools.simulate.checker import Checker, Finding
 from tools.simulate.clock import run_virtual
 from tools.simulate.doses import Doses
-from tools.simulate.house import PARAMETERS_HASH, parameters
+from tools.simulate.house import PARAMETERS_HASH, house_of
 from tools.simulate.network import Log, Network, Node, is_expected
 from tools.simulate.setting import Setting, new_setting
 from tools.simulate.town import Post, Town
@@ -57,7 +59,8 @@ class _Seed:
         self._steps = steps
         self._write = trace
         self.doses = Doses.draw(self._rng)
-        self.checker = Checker(parameters(), parameters_hash=PARAMETERS_HASH)
+        self._house = house_of(self.doses.partitions, is_wide=self.doses.is_wide)
+        self.checker = Checker(self._house, parameters_hash=PARAMETERS_HASH)
         self.taken = 0
         self._network = Network(self._rng, Doses.calm(), self._stopped, self._trace)
         self._town: Town | None = None
@@ -82,7 +85,7 @@ class _Seed:
 
     async def play(self) -> None:
         """Everything, until something is found."""
-        setting = new_setting(self._network, self.checker)
+        setting = new_setting(self._house, self._network, self.checker)
         self._watch(setting.commands + setting.journals)
         town = self._town = Town(setting)
         town.activate()
@@ -129,6 +132,15 @@ class _Seed:
             return f"{post.name} stands still"
         if rng.random() < doses.reassign:
             return town.reassign()
+        if rng.random() < doses.seized:
+            return rng.choice(town.venues).act()
+        if rng.random() < doses.dry:
+            for venue in town.venues:
+                venue.lots_shown = 0
+            town.market.leap()
+            return f"venues show nothing, and price is {town.market.price}"
+        if rng.random() < doses.turned:
+            return town.staff.turn(self.checker.books)
         chance = rng.random()
         if chance < 0.55:
             return town.clients.act() if rng.random() < 0.87 else town.staff.act(self.checker.books)
@@ -173,7 +185,10 @@ class _Seed:
         """No more faults: every order, question and episode comes to its end."""
         self._network.doses = replace(Doses.calm(), drift=self.doses.drift, skew_s=self.doses.skew_s)
         town.market.settle()
-        town.staff.at_peace()
+        town.staff.at_peace(self.checker.books)
+        if self.doses.ends:
+            left_ns = max(self._house.endings_ns, default=0) - town.run_clock_ns()
+            town.run_jump_ns += max(0, left_ns) + SECOND_NS
         for venue in town.venues:
             venue.lots_shown, venue.is_prompt = 20_000, True
         self._trace("peace")
@@ -184,6 +199,9 @@ class _Seed:
     def _unfinished(self, town: Town) -> list[str]:
         found = self.checker.unfinished()
         found += [f"reports of {one.venue.name}" for one in town.venues if not one.is_settled]
+        for one in self._house.parameters.instruments if self.doses.ends else ():
+            if one.closes_ns and not all(one.id in book.lifecycle.listings for book in self.checker.books):
+                found.append(f"{one.symbol} has not ended")
         if found and (liquidation := town.liquidation.node) is not None:
             found.append(f"liquidation waits for {liquidation.meter.waiting}")
         return found + ["questions of clients"] * bool(town.clients.waiting)
@@ -209,9 +227,20 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
+@contextmanager
+def _small(doses: Doses) -> Iterator[None]:
+    """Batches of few accounts, and a patience of seconds: a town is too small and short-lived for those of services."""
+    before = sweeps.ACCOUNTS_MAX, resort.PATIENCE_NS
+    sweeps.ACCOUNTS_MAX, resort.PATIENCE_NS = doses.batch, 2 * SECOND_NS
+    try:
+        yield
+    finally:
+        sweeps.ACCOUNTS_MAX, resort.PATIENCE_NS = before
+
+
 def play(seed: int, *, steps: int = STEPS, trace: Trace | None = None) -> Result:
     """What becomes of a seed."""
     one = _Seed(seed, steps=steps, trace=trace)
-    with _quiet():
+    with _quiet(), _small(one.doses):
         virtual_s = run_virtual(one.play())
     return Result(seed, one.doses, tuple(one.checker.findings), one.checker.counts, one.taken, virtual_s)

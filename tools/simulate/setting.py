@@ -10,7 +10,7 @@ from ballast.events.v1 import commands_pb2
 from libs.common.commands import CommandEncoder
 from tools.simulate.checker import Checker
 from tools.simulate.checkpoints import CheckpointLog
-from tools.simulate.house import PARTITIONS
+from tools.simulate.house import House
 from tools.simulate.network import Log, Network, Node
 from tools.simulate.plain_chain import PlainChain
 
@@ -19,6 +19,7 @@ from tools.simulate.plain_chain import PlainChain
 class Setting:
     """The broker and those who watch it."""
 
+    house: House
     network: Network
     checker: Checker
     journals: list[Log]
@@ -33,9 +34,9 @@ class Setting:
     checkpoints: list[CheckpointLog]
 
 
-def new_setting(network: Network, checker: Checker) -> Setting:
+def new_setting(house: House, network: Network, checker: Checker) -> Setting:
     """A broker with empty logs, each chained one with its witness."""
-    numbers = range(PARTITIONS)
+    numbers = house.partitions
     journals = [Log(f"journal {one}") for one in numbers]
     commands = [Log(f"commands {one}") for one in numbers]
     marks, control = Log("marks"), Log("control")
@@ -51,7 +52,7 @@ def new_setting(network: Network, checker: Checker) -> Setting:
     for one, log in enumerate(commands):
         log.watchers.append(partial(checker.commands, one))
     return Setting(
-        network, checker, journals, commands, [Log(f"margins {one}") for one in numbers], marks, control,
+        house, network, checker, journals, commands, [Log(f"margins {one}") for one in numbers], marks, control,
         Log("liquidity"), chains, marks_chain, control_chain, [CheckpointLog() for _ in numbers],
     )  # fmt: skip
 

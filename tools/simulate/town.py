@@ -12,7 +12,7 @@ from libs.common.chain import ChainRule, Draft
 from tools.simulate.clients import Clients
 from tools.simulate.decider_nodes import InterestNode, LiquidationNode
 from tools.simulate.gateway_node import GatewayNode
-from tools.simulate.house import PARAMETERS_HASH, PARTITIONS, directory, parameters
+from tools.simulate.house import PARAMETERS_HASH
 from tools.simulate.ledger_node import LedgerNode
 from tools.simulate.market import Market
 from tools.simulate.network import Network, Node
@@ -87,15 +87,15 @@ class Town:
     def __init__(self, setting: Setting) -> None:
         network, rng = setting.network, setting.network.rng
         self.setting = setting
-        self.market = Market(rng)
+        self.market = Market(rng, setting.house)
         self.run_jump_ns = 0
         skew_ns = round(network.doses.skew_s * 1e9)
         self.venues = [
             VenueModel(
-                one, self.market, rng, run_clock_ns=self.run_clock_ns, skew_ns=rng.randint(-skew_ns, skew_ns),
-                order_out=setting.checker.order_out,
+                one, setting.house, self.market, rng, run_clock_ns=self.run_clock_ns,
+                skew_ns=rng.randint(-skew_ns, skew_ns), order_out=setting.checker.order_out,
             )
-            for one in directory().venue_by_id.values()
+            for one in setting.house.directory.venue_by_id.values()
         ]  # fmt: skip
         self.prices = Post("prices", network, lambda n: PricesNode(n, setting, self.market, self.run_clock_ns))
         self.ledgers = [Post(f"ledger-{i}", network, lambda n: LedgerNode(n, setting)) for i in range(2)]
@@ -107,16 +107,18 @@ class Town:
             self.prices, *self.ledgers, *self.risks, self.liquidation, self.interest, self.gateway,
         ]  # fmt: skip
         self.clients = Clients(setting, self.market, rng, self._reached)
-        self.staff = Staff(self.clients, rng)
+        self.staff = Staff(self.clients, rng, setting.house)
         self.clients.terms = self.staff.wish
         self.rogue = Rogue(setting, rng)
-        self.ledger_of = list(range(PARTITIONS))
-        self.risk_of_partition = list(range(PARTITIONS))
+        self.ledger_of = [one % 2 for one in setting.house.partitions]
+        self.risk_of_partition = [one % 2 for one in setting.house.partitions]
         self._control = (ChainRule(), Draft(owner=rng.randbytes(16), input_topic_id=b""))
 
     def run_clock_ns(self) -> int:
         """The run clock: it goes with virtual time, and jumps now and then."""
-        return int(parameters().genesis_ns) + self.run_jump_ns + int(self.setting.network.now_s() * 1e9)
+        return (
+            int(self.setting.house.parameters.genesis_ns) + self.run_jump_ns + int(self.setting.network.now_s() * 1e9)
+        )
 
     def _reached(self) -> GatewayNode | None:
         node = self.gateway.node
@@ -132,13 +134,13 @@ class Town:
         seen: dict[str, tuple[Node | None, set[int]]] = {}
         while True:
             for number, ledger in enumerate(self.ledgers):
-                wanted = {one for one in range(PARTITIONS) if self.ledger_of[one] == number}
+                wanted = {one for one in self.setting.house.partitions if self.ledger_of[one] == number}
                 if seen.get(ledger.name) != (ledger.node, wanted):
                     seen[ledger.name] = (ledger.node, wanted)
                     if ledger.node is not None and not ledger.node.is_dead:
                         ledger.node.spawn(ledger.node.assign(wanted), "assigned")
             for number, risk in enumerate(self.risks):
-                wanted = {one for one in range(PARTITIONS) if self.risk_of_partition[one] == number}
+                wanted = {one for one in self.setting.house.partitions if self.risk_of_partition[one] == number}
                 if seen.get(risk.name) != (risk.node, wanted):
                     seen[risk.name] = (risk.node, wanted)
                     if risk.node is not None:
@@ -149,7 +151,7 @@ class Town:
         """A partition goes to another process; the one before is told a moment later, or while the other begins."""
         rng = self.setting.network.rng
         of = rng.choice((self.ledger_of, self.risk_of_partition))
-        partition = rng.randrange(PARTITIONS)
+        partition = rng.choice(self.setting.house.partitions)
         of[partition] = 1 - of[partition]
         what = "ledger" if of is self.ledger_of else "risk"
         return f"{what} of partition {partition} goes to {what}-{of[partition]}"

@@ -11,8 +11,9 @@ from ballast.api.v1 import venue_pb2
 from ballast.types.v1 import ledger_pb2, market_pb2
 from libs.common.parameters import Instrument, Venue
 from libs.common.units import PPM, from_scaled, from_units, mul_div_down, mul_div_up, to_scaled
-from tools.simulate.house import directory
+from tools.simulate.house import House
 from tools.simulate.market import Market
+from tools.simulate.notice_board import NoticeBoard
 
 FILL, ACCEPTED = ledger_pb2.REPORT_KIND_FILL, ledger_pb2.REPORT_KIND_ACCEPTED
 CANCELLED, REJECTED = ledger_pb2.REPORT_KIND_CANCELLED, ledger_pb2.REPORT_KIND_REJECTED
@@ -55,6 +56,7 @@ class VenueModel:
     def __init__(
         self,
         venue: Venue,
+        house: House,
         market: Market,
         rng: random.Random,
         *,
@@ -64,11 +66,12 @@ class VenueModel:
     ) -> None:
         self.venue = venue
         self.trades: list[Trade] = []
+        self.notices = NoticeBoard(venue, house, market, rng)
         self.working: dict[int, Working] = {}
         self.session_epoch = 0
         self.lots_shown = 2_000
         self.is_prompt = False  # tells everything at once, and fills all it can
-        self._market, self._rng = market, rng
+        self._house, self._market, self._rng = house, market, rng
         self._run_clock_ns, self._skew_ns, self._order_out = run_clock_ns, skew_ns, order_out
         self._known: dict[int, bool] = {}  # order -> terminal
         self._outbox: deque[venue_pb2.ExecutionReport] = deque()  # not acknowledged
@@ -79,7 +82,11 @@ class VenueModel:
     @property
     def is_settled(self) -> bool:
         """Everything is acknowledged, and no order is about to change."""
-        return not self._outbox and not any(one.is_ioc or one.ends_with for one in self.working.values())
+        return (
+            not self._outbox
+            and not self.notices.waiting
+            and not any(one.is_ioc or one.ends_with for one in self.working.values())
+        )
 
     # the session
 
@@ -101,6 +108,7 @@ class VenueModel:
             case "hello":
                 self.session_epoch = message.hello.session_epoch
                 self._untold = sum(one.sequence > message.hello.resume_after for one in self._outbox)
+                self.notices.resume(message.hello.notices_after)
             case "order":
                 self._order(message.order)
             case "cancel":
@@ -117,6 +125,8 @@ class VenueModel:
                 while self._outbox and self._outbox[0].sequence <= message.ack.up_to:
                     self._outbox.popleft()
                 self._untold = min(self._untold, len(self._outbox))
+            case "notice_ack":
+                self.notices.acknowledge(message.notice_ack.up_to)
         return None
 
     def reports(self, *, again: bool) -> list[venue_pb2.ExecutionReport]:
@@ -130,29 +140,43 @@ class VenueModel:
         self._book_number += 1
         updates = []
         for number in self.venue.instruments:
-            instrument = directory().instrument_by_id[number]
+            instrument = self._house.instrument(number)
+            if self._has_ended(instrument):
+                continue
             book = venue_pb2.BookUpdate(
                 symbol=instrument.symbol, sequence=self._book_number, run_time_ns=self._now_ns()
             )
             lots = self.lots_shown * (1_000 if instrument.base_units_per_lot == 0 else 1)
-            for level in range(1, _LEVELS + 1):
+            middle = self._price(instrument)
+            for level in range(1, _LEVELS + 1) if lots else ():
                 for side, sign in ((book.bids, -1), (book.asks, 1)):
-                    price = self._market.price * (PPM + sign * level * _LEVEL_STEP_PPM) // PPM
+                    price = max(1, middle * (PPM + sign * level * _LEVEL_STEP_PPM) // PPM)
                     side.add(price=from_scaled(price, instrument.price_exponent), lots=lots)
             updates.append(book)
         return updates
+
+    def act(self) -> str:
+        """It does something to our account; says what."""
+        notice = self.notices.act(now_ns=self._now_ns())
+        return f"{self.venue.name} says {' '.join(str(notice).split())}"
 
     # trading
 
     def _now_ns(self) -> int:
         return self._run_clock_ns() + self._skew_ns
 
+    def _price(self, instrument: Instrument) -> int:
+        return self._market.price_of(instrument, self._now_ns())
+
+    def _has_ended(self, instrument: Instrument) -> bool:
+        return 0 < instrument.closes_ns <= self._now_ns()
+
     def _order(self, message: venue_pb2.NewOrder) -> None:
         if message.order in self._known:
             return  # the same id is the same order
         self._order_out(message, self.venue.name)
         self._known[message.order] = False
-        instrument = directory().instrument_by_symbol[message.symbol]
+        instrument = self._house.directory.instrument_by_symbol[message.symbol]
         working = Working(
             message.order,
             instrument,
@@ -162,7 +186,7 @@ class VenueModel:
             message.time_in_force == market_pb2.TIME_IN_FORCE_IOC,
         )
         self.working[message.order] = working
-        if self._rng.random() < 0.03 and not self.is_prompt:
+        if self._has_ended(instrument) or (self._rng.random() < 0.03 and not self.is_prompt):
             working.ends_with = REJECTED
         elif not working.is_ioc or self._rng.random() < 0.5:
             self._report(working, ACCEPTED)
@@ -172,7 +196,9 @@ class VenueModel:
         for working in list(self.working.values()):
             if not self.is_prompt and self._rng.random() < 0.4:
                 continue
-            if working.ends_with is not REJECTED and self._crosses(working):
+            if self._has_ended(working.instrument):
+                working.ends_with = working.ends_with or CANCELLED
+            elif working.ends_with is not REJECTED and self._crosses(working):
                 self._fill(working)
             if working.left and working.is_ioc and (self.is_prompt or self._rng.random() < 0.7):
                 working.ends_with = working.ends_with or CANCELLED
@@ -180,15 +206,14 @@ class VenueModel:
                 self._report(working, working.ends_with)
 
     def _crosses(self, working: Working) -> bool:
-        price = self._market.price
+        price = self._price(working.instrument)
         return working.limit >= price if working.is_buy else working.limit <= price
 
     def _fill(self, working: Working) -> None:
         lots = working.left if self.is_prompt or self._rng.random() < 0.5 else self._rng.randint(1, working.left)
-        edge = mul_div_up(self._market.price, 1_000, PPM)
-        price = min(working.limit, self._market.price + edge) if working.is_buy else max(
-            working.limit, self._market.price - edge
-        )  # fmt: skip
+        middle = self._price(working.instrument)
+        edge = mul_div_up(middle, 1_000, PPM)
+        price = min(working.limit, middle + edge) if working.is_buy else max(1, working.limit, middle - edge)
         working.left -= lots
         self._report(working, FILL, lots=lots, price=price)
 
@@ -200,11 +225,12 @@ class VenueModel:
         )
         if kind == FILL:
             fee = self._fee_units(working.instrument, lots=lots, price=price)
-            settlement = directory().asset_by_id[working.instrument.settlement]
+            settlement = self._house.directory.asset_by_id[working.instrument.settlement]
             report.lots, report.trade = lots, f"{self.venue.name}-{self._number}"
             report.price = from_scaled(price, working.instrument.price_exponent)
             report.fee = from_units(fee, settlement.decimals)
             self.trades.append(Trade(working.order, lots, price, fee, report.executed_at_ns))
+            self.notices.traded(working.instrument, lots if working.is_buy else -lots)
         if (kind == FILL and not working.left) or kind in (CANCELLED, REJECTED):
             self._known[working.order] = True
             del self.working[working.order]

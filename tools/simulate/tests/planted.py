@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
+from tools.simulate.tests.planted_lifecycle import LIFECYCLE_BUGS
 from tools.simulate.tests.planted_money import MONEY_BUGS
 
 _LEDGER = "services.collateral_management.domain"
@@ -203,8 +204,8 @@ BUGS = (
     _bug(
         "lenders lose before other shards are asked",
         f"{_LEDGER}.episodes:resolve_shortfall",
-        "and draft.context.parameters.partitions > 1:",
-        "and draft.context.parameters.partitions > 99:",
+        "if waterfall.shortfall(draft, body.account) and draft.context.parameters.partitions > 1:",
+        "if waterfall.shortfall(draft, body.account) and draft.context.parameters.partitions > 99:",
         "I6",
     ),
     _bug(
@@ -223,6 +224,7 @@ BUGS = (
         "ends",
     ),
     *(_bug(*each) for each in MONEY_BUGS),
+    *(_bug(*each) for each in LIFECYCLE_BUGS),
 )
 
 

@@ -25,7 +25,7 @@ def test_every_invariant_holds_whatever_is_lost_doubled_late_or_killed(first: in
         total += result.counts
     # The simulation must bite: processes die, frames of zombies come, accounts are liquidated.
     assert min(total["crashes"], total["noise"], total["open_episode"], total["verdicts checked"]) > 0, total
-    assert min(total["arrive"], total["move_entity"]) > 0, total
+    assert min(total["arrive"], total["move_entity"], total["close_instrument"], total["venue_event"]) > 0, total
 
 
 def test_a_seed_is_the_same_each_time() -> None:
