@@ -16,6 +16,7 @@ from services.risk_evaluation.app.frames import margin_frame
 from services.risk_evaluation.app.market import Control, Market
 from services.risk_evaluation.app.ports import Output
 from services.risk_evaluation.domain.arrays import U1
+from services.risk_evaluation.domain.bumps import bumped_prices
 from services.risk_evaluation.domain.margin import Margins, State, evaluate
 from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices, funded
@@ -177,7 +178,10 @@ class PartitionRisk:
         """Prepares for marks to come, while nothing else is due; false when there is nothing to prepare."""
         if self._swept is None or not self._live.is_due:
             return False
-        self._live.lay(self.prices(market))
+        columns, bumped = self.fold.columns, None
+        if columns.options.by_row:
+            bumped = bumped_prices(self._model, market.marks, market.surfaces, columns.funding)
+        self._live.lay(self.prices(market), bumped)
         return True
 
     def next_part(self, market: Market, control: Control) -> Output | None:

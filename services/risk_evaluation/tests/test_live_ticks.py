@@ -166,7 +166,7 @@ def test_slopes_hold_over_the_window(key: int) -> None:
     middle = start.slopes.middle.reshape(kinds, lines, width)
     spread = start.slopes.spread.reshape(kinds, lines, width)
     moved = book.prices(at(PRICES | {key: PRICES[key] * (1.0 + WINDOW * 0.9)}))
-    moves = start.moves(moved)
+    moves = start.moves(moved, kernel_table(model, moved))
     number = next(each for each, move in moves.items() if abs(move) > WINDOW / 2)
     kind, bucket = divmod(number, buckets)
     before, after = kernel_table(model, prices), kernel_table(model, moved)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from libs.common.ids import account_id
 from services.risk_evaluation.domain.arrays import F8, I4, I8, U1, Mask
@@ -28,7 +31,8 @@ from services.risk_evaluation.domain.sweep.engine import (
 from services.risk_evaluation.domain.sweep.fingerprints import LINE, sum_of_lines
 from services.risk_evaluation.domain.sweep.layout import KernelTable, kernel_table
 from services.risk_evaluation.domain.sweep.movers import WINDOW, Reference, is_covered, reference
-from services.risk_evaluation.domain.sweep.orders import order_table
+from services.risk_evaluation.domain.sweep.option_movers import Bumped
+from services.risk_evaluation.domain.sweep.orders import OrderTable, order_table
 from services.risk_evaluation.domain.sweep.ticks import Ticks
 
 ROWS_AT_ONCE = 16_384
@@ -76,12 +80,13 @@ class LiveBook:
         self._ticking: _Ticking | None = None
         self._is_worn = False  # whether the intervals are worth laying anew
         self._is_fresh: Mask = np.zeros(0, dtype=np.bool_)
-        self._is_member: Mask = np.zeros(0, dtype=np.bool_)
+        self._is_skipped: Mask = np.zeros(0, dtype=np.bool_)  # who is valued at every mark
         self._arena = Arena(lines=len(model.wide.order.bucket))
         self._money: F8 = np.zeros(0)
         self._out = Standings.of(0)
         self._is_beyond: U1 = np.zeros(0, dtype=np.uint8)  # who holds options or dated futures
         self._was_special: U1 = np.zeros(0, dtype=np.uint8)
+        self._orders: OrderTable  # of the last prices
         self._split = self._shared = split(np.zeros(0, dtype=np.int64), self._was_special)
         self._is_shared: Mask = np.zeros(0, dtype=np.bool_)  # who is not alone in its entity
 
@@ -98,39 +103,70 @@ class LiveBook:
         """The margins; the arrays are written again by the next call."""
         count = len(self._columns.accounts)
         changed = self._follow(prices, count)
-        was_member, which = self._is_member, self._split_now()
-        table = kernel_table(self._model, prices)
+        was_skipped, which = self._is_skipped, self._split_now()
+        table, every = kernel_table(self._model, prices), self._columns.all_orders
+        if which.members.shape[0]:
+            self._orders = order_table(self._model, prices, table, every, self._counting(every), accounts=count)
         self._is_fresh = np.zeros(count, dtype=np.bool_)
-        left = np.flatnonzero(was_member & ~self._is_member[: was_member.shape[0]])
-        if not self._tick(prices, table, np.union1d(changed, left).astype(np.int32)):
+        ticked, moves = self._ticked(which), self._moves(prices, table)
+        if moves is None:
+            ticked = which
+        self._is_skipped = np.zeros(count, dtype=np.bool_)
+        self._is_skipped[ticked.members] = True
+        if moves is None:
             run_alone(self._arena, self._money, table, which.alone, self._out)
             self._is_fresh[:] = True
-        if which.members.shape[0]:
-            every = self._columns.all_orders
-            orders = order_table(self._model, prices, table, every, self._counting(every), accounts=count)
-            run_entities(self._arena, self._money, table, orders, which, self._out)
-            self._is_fresh[which.members] = True
+        else:
+            left = np.flatnonzero(was_skipped & ~self._is_skipped[: was_skipped.shape[0]])
+            self._tick(moves, table, np.union1d(changed, left).astype(np.int32))
+        if ticked.members.shape[0]:
+            run_entities(self._arena, self._money, table, self._orders, ticked, self._out)
+            self._is_fresh[ticked.members] = True
         return self._out
 
-    def _tick(self, prices: Prices, table: KernelTable, changed: I4) -> bool:
-        """Values whose state may have changed; false where there are no intervals that hold."""
-        ticking, count = self._ticking, self._out.equity.shape[0]
-        if ticking is None or ticking.reference.model is not self._model or ticking.funding != self._funding:
-            self._ticking = None
-            return False
-        moves, skip = ticking.reference.moves(prices), self._is_member
-        if not all(map(math.isfinite, moves.values())):  # a mark that was missing then: nobody has an interval for it
-            self._ticking = None
-            return False
+    def _moves(self, prices: Prices, table: KernelTable) -> Mapping[int, float] | None:
+        """How far prices are from the reference; None where there are no intervals that hold."""
+        ticking = self._ticking
+        if ticking is not None and ticking.reference.model is self._model and ticking.funding == self._funding:
+            moves = ticking.reference.moves(prices, table)
+            if all(map(math.isfinite, moves.values())):  # else a mark is missing, or something ends
+                return moves
+        self._ticking = None
+        return None
+
+    def _ticked(self, which: Split) -> Split:
+        """Of the members those that every mark values: not who alone holds options that intervals cover."""
+        if self._ticking is None or self._ticking.reference.options is None:
+            return which
+        start, size = which.members_start[:-1], np.diff(which.members_start)
+        first = which.members[start]
+        stays = (size > 1) | (self._is_beyond[first] == 0) | (self._columns.is_ordered[first] > 0)
+        ends = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(size[stays])])
+        return replace(which, members_start=ends, members=which.members[np.repeat(stays, size)])
+
+    def _value(self, table: KernelTable, chosen: npt.NDArray[Any]) -> int:
+        """Margins of accounts each alone in its entity and without orders."""
+        beyond = self._is_beyond[chosen] > 0
+        changed = run_alone(self._arena, self._money, table, chosen[~beyond], self._out)
+        members = chosen[beyond].astype(np.int64)
+        if members.shape[0]:
+            alone = Split(members[:0], np.arange(members.shape[0] + 1), members, self._is_beyond)
+            changed += run_entities(self._arena, self._money, table, self._orders, alone, self._out)
+        return changed
+
+    def _tick(self, moves: Mapping[int, float], table: KernelTable, changed: I4) -> None:
+        """Values whose state may have changed."""
+        ticking, count, skip = self._ticking, self._out.equity.shape[0], self._is_skipped
+        if ticking is None:
+            return
         ticking.ticks.put(self._money, self._out)
         ticking.ticks.tick(table, moves, dirty=changed[changed < ticking.laid], skip=skip)
         new = np.arange(ticking.laid, count)
         loose = new.shape[0] + ticking.ticks.loose
         new = new[~skip[new]]
-        run_alone(self._arena, self._money, table, new, self._out)
+        self._value(table, new)
         self._is_fresh[ticking.ticks.valued] = self._is_fresh[new] = True
         self._is_worn = loose > LOOSE_MAX * count or ticking.reference.is_far(moves)
-        return True
 
     @property
     def _funding(self) -> tuple[int, ...]:
@@ -142,14 +178,23 @@ class LiveBook:
         enough = len(self._columns.accounts) >= self._ticks_from and is_covered(self._model)
         return enough and (self._ticking is None or self._is_worn)
 
-    def lay(self, prices: Prices) -> None:
-        """Lays intervals anew around these prices: half a microsecond an account, for when nothing else is due."""
+    def lay(self, prices: Prices, bumped: Bumped | None = None) -> None:
+        """Lays intervals anew around these prices: half a microsecond an account, for when nothing else is due.
+
+        Args:
+            bumped: what tells what options do; None: those who hold them are valued at each mark.
+        """
         self._ticking = None
         self.standings(prices)
         table = kernel_table(self._model, prices)
-        start = reference(self._model, prices, table)
-        ticks = Ticks(self._arena, self._money, start.table, start.slopes, self._out, window=WINDOW, is_valued=True)
+        start = reference(self._model, prices, table, bumped)
+        ticks = Ticks(
+            self._arena, self._money, start.table, start.slopes, self._out, window=WINDOW, is_valued=True,
+            value=self._value,
+        )  # fmt: skip
         self._ticking = _Ticking(ticks, start, self._funding, self._out.equity.shape[0])
+        self._is_skipped[:] = False  # everyone was valued a moment ago
+        self._is_skipped[self._ticked(self._split).members] = True
         self._is_worn = False
 
     def _counting(self, orders: OrderColumns) -> I8:
@@ -174,9 +219,9 @@ class LiveBook:
             single = np.flatnonzero((is_special > 0) & ~self._is_shared)
             start = self._shared.members_start
             ends = start[-1] + np.arange(1, single.shape[0] + 1)
-            self._is_member = self._is_shared | (is_special > 0)
+            is_member = self._is_shared | (is_special > 0)
             self._split = Split(
-                np.flatnonzero(~self._is_member),
+                np.flatnonzero(~is_member),
                 np.concatenate([start, ends]),
                 np.concatenate([self._shared.members, single]),
                 self._is_beyond,

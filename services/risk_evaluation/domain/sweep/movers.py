@@ -1,7 +1,7 @@
 """What moves a live book between two sweeps: each coin's mark, each margined instrument's, each bucket's half spread.
 
-Volatilities and time move scenario ranges, not prices of lines: a new model is a new reference, and so is funding. What
-options are worth moves with both, and the kernel does not carry options.
+Volatility profiles move scenario ranges, not prices of lines: a new model is a new reference, and so is funding. What
+options are worth moves with volatility and time too (`option_movers`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ from services.risk_evaluation.domain.model import Model
 from services.risk_evaluation.domain.prices import Prices
 from services.risk_evaluation.domain.sweep.intervals import Bounds, Slopes, slopes
 from services.risk_evaluation.domain.sweep.layout import HALF_SPREAD, LIQUIDITY_WIDTH, KernelTable
+from services.risk_evaluation.domain.sweep.option_movers import (
+    Bumped,
+    OptionSlopes,
+    option_slopes,
+    widest,
+    with_options,
+    worth,
+)
 
 WINDOW = 0.02  # how far a mark may go from the reference, as a share
 SPREAD_SCALE = 0.1  # a half spread, a share of notional too, gets so much of a mark's room
@@ -31,7 +39,8 @@ class Reference:
 
     Args:
         lines: (movers a bucket, buckets) line that a mover of a bucket is the mark of, -1 for none; the last mover is
-            the half spread.
+            the half spread; where `options` tells what these do, two more follow, volatility and what is left.
+        worth: as `option_movers.worth` gives it.
         marks: (lines) what moves with each line's mark in proportion. table: the kernel's, with half spreads as wide
             as they may become.
     """
@@ -42,9 +51,15 @@ class Reference:
     lines: I8
     marks: F8
     table: KernelTable
+    worth: F8
+    options: OptionSlopes | None
 
-    def moves(self, prices: Prices) -> Mapping[int, float]:
-        """How far each mover is from the reference, by its number: kind · buckets + bucket."""
+    def moves(self, prices: Prices, table: KernelTable) -> Mapping[int, float]:
+        """How far each mover is from the reference, by its number: kind · buckets + bucket.
+
+        Args:
+            table: at these prices.
+        """
         now = _marks(self.model, prices)
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = np.where(now == self.marks, 0.0, now / self.marks - 1.0)
@@ -59,15 +74,36 @@ class Reference:
         for bucket, (one, was) in enumerate(zip(prices.liquidity, self.prices.liquidity, strict=True)):
             same = replace(one, half_spread=was.half_spread) == was
             found[(kinds - 1) * buckets + bucket] = one.half_spread - was.half_spread if same else np.inf
+        if not self._is_foretold(found, table):
+            found[0] = np.inf
+        elif self.options is not None:
+            coin = np.array([found[bucket] for bucket in range(buckets)])
+            for number, moved_by in enumerate(self.options.moves(prices, table, coin)):
+                for bucket in range(buckets):
+                    found[(kinds + number) * buckets + bucket] = float(moved_by[bucket])
         return found
+
+    def _is_foretold(self, moves: Mapping[int, float], table: KernelTable) -> bool:
+        """Whether what ends is worth what the slopes say: in its last half hour its mark is not all that moves it."""
+        wide, (kinds, buckets) = self.model.wide, self.lines.shape
+        ending = [line for one, line in zip(self.model.margined, wide.order.margined, strict=True) if one.closes_ns]
+        shape = (-1, table.bucket.shape[0], table.width)
+        middle, spread = self.slopes.middle.reshape(shape), self.slopes.spread.reshape(shape)
+        now = worth(table)
+        for line in ending:
+            by = [(kind, moves.get(kind * buckets + wide.order.bucket[line], 0.0)) for kind in range(kinds - 1)]
+            by = [(kind, moved) for kind, moved in by if kind == 0 or self.lines[kind, wide.order.bucket[line]] == line]
+            off = np.abs(now[line] - self.worth[line] - sum(moved * middle[kind, line] for kind, moved in by))
+            room = sum(abs(moved) * spread[kind, line] for kind, moved in by) + 1e-9 * np.abs(now[line]) + 1e-3
+            if np.any(off > room):
+                return False
+        return True
 
     def is_far(self, moves: Mapping[int, float]) -> bool:
         """Whether some mark nears the end of the window."""
-        kinds, buckets = self.lines.shape
-        return any(
-            abs(moved) > RENEW_SHARE * WINDOW * (SPREAD_SCALE if number >= (kinds - 1) * buckets else 1.0)
-            for number, moved in moves.items()
-        )
+        _, buckets = self.lines.shape
+        scales = self.slopes.scales
+        return any(abs(moved) > RENEW_SHARE * WINDOW * scales[number // buckets] for number, moved in moves.items())
 
 
 def is_covered(model: Model) -> bool:
@@ -77,8 +113,8 @@ def is_covered(model: Model) -> bool:
     return not model.lines.settles and all(model.asset_column[one.quote] in still for one in quoted)
 
 
-def reference(model: Model, prices: Prices, table: KernelTable) -> Reference:
-    """The reference at these prices. Requires `is_covered`."""
+def reference(model: Model, prices: Prices, table: KernelTable, bumped: Bumped | None = None) -> Reference:
+    """The reference at these prices, options covered where it is known what they do. Requires `is_covered`."""
     order = model.wide.order
     buckets = len(order.coin)
     margined: list[list[int]] = [[] for _ in range(buckets)]
@@ -97,8 +133,12 @@ def reference(model: Model, prices: Prices, table: KernelTable) -> Reference:
     moved.append((*_spread_bounds(model, prices), SPREAD_SCALE))
     wide = table.liquidity.copy()
     wide.reshape(-1, LIQUIDITY_WIDTH)[:, HALF_SPREAD] += WINDOW * SPREAD_SCALE
-    found_slopes = slopes(table, moved)
-    return Reference(model, prices, found_slopes, lines, _marks(model, prices), replace(table, liquidity=wide))
+    found_slopes, widened = slopes(table, moved), replace(table, liquidity=wide)
+    options = option_slopes(model, prices, bumped) if bumped is not None and model.options else None
+    if options is not None:
+        found_slopes = with_options(found_slopes, table, options, window=WINDOW)
+        widened = widest(widened, options)
+    return Reference(model, prices, found_slopes, lines, _marks(model, prices), widened, worth(table), options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,7 @@ class Ticks:
     Args:
         table, slopes: at the reference, where every mover stands at 0.
         window: how far a mover may go, times its scale, before the reference must be renewed; `slopes` hold within.
+        value: margins of chosen accounts at a table; None: each a sum over lines. Returns how many changed state.
 
     Attributes: valued: who was, at the last tick.
     """
@@ -66,8 +67,10 @@ class Ticks:
         *,
         window: float,
         is_valued: bool = False,
+        value: Callable[[KernelTable, npt.NDArray[Any]], int] | None = None,
     ) -> None:
         self._arena, self._money, self._out, self._window = arena, money, out, window
+        self._value = value or self._alone
         self._now = 0  # ticks so far
         self.renew(table, slopes, is_valued=is_valued)
 
@@ -135,10 +138,13 @@ class Ticks:
         chosen: Any = self._everyone if swept else self._found[:found]
         if skip is not None:
             chosen = chosen[~skip[chosen]]
-        changed = run_alone(self._arena, self._money, table, chosen, self._out)
+        changed = self._value(table, chosen)
         self._centre(found)
         self.valued = chosen
         return Tick(chosen.shape[0], swept, changed)
+
+    def _alone(self, table: KernelTable, chosen: npt.NDArray[Any]) -> int:
+        return run_alone(self._arena, self._money, table, chosen, self._out)
 
     def _loosened(self, dirty: I4) -> I4:
         held = np.zeros(dirty.shape[0], dtype=np.uint64)
