@@ -31,6 +31,8 @@ RUN_DIRECTORY = Path(".run/demo")
 BALLAST_ROOT = Path(__file__).resolve().parents[2]
 ACCOUNTS, SEED = 1_000, 7
 QUIET_SECONDS_MAX = 60.0
+# Who is needed to open accounts; risk makes its kernels meanwhile.
+FOR_OPENING = ("price_ingestion", "collateral_management", "interest_accrual", "venue_gateway")
 GAP_STEP_SECONDS = 14_400  # strides between windows, as long as no price moves too far in one
 
 
@@ -121,8 +123,9 @@ async def _demo(options: argparse.Namespace, bootstrap: str) -> int:
         fleet.start()
         _say(f"started {len(fleet.processes)} processes, logs in {fleet.directory}")
         await observatory.start()
-        await fleet.wait_ready()
+        await fleet.wait_ready(FOR_OPENING)
         await _open(options, driver, span, ends_at_s=span.ends_at_s(parameters))
+        await fleet.wait_ready()
         observatory.on_margin_call = driver.on_margin_call
         gate.open()
         killed = await _replay(options, fleet, observatory, driver)
