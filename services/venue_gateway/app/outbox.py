@@ -10,7 +10,7 @@ from libs.common.errors import Fault
 from services.venue_gateway.app.ports import Commands
 
 RECORD_COMMANDS_MAX = 4_096
-GATHER_SECONDS = 0.004  # between records: one costs the broker and the ledger as much as dozens of commands
+GATHER_SECONDS = 0.008  # between records: one costs the broker and the ledger as much as dozens of commands
 
 
 class Outbox:
