@@ -48,7 +48,7 @@ class Journal:
         self.settle = True
         self.run_time_ns = START_NS
         self._control = [0] * PARTITIONS
-        self._judged: set[int] = set()
+        self._judged: set[tuple[int, int]] = set()  # order or reservation, answers of the outflow limit's bank before
 
     @property
     def fills(self) -> list[journal_pb2.Fill]:
@@ -121,15 +121,16 @@ class Journal:
         waiting: list[commands_pb2.Verdict] = [
             commands_pb2.Verdict(account=one.account, order=one.order)
             for one in book.orders.values()
-            if one.state == ledger_pb2.ORDER_STATE_RESERVED and one.order not in self._judged
+            if one.state == ledger_pb2.ORDER_STATE_RESERVED and (one.order, 0) not in self._judged
         ]
         waiting += [
             commands_pb2.Verdict(account=one.account, reservation=one.reservation)
             for one in book.reservations.values()
-            if one.reservation not in self._judged
+            if (one.reservation, one.asks if one.is_answered else 0) not in self._judged
         ]
+        self._judged.update((one.order, 0) for one in book.orders.values())
+        self._judged.update((one.reservation, one.asks if one.is_answered else 0) for one in book.reservations.values())
         for verdict in waiting:
-            self._judged.add(verdict.order or verdict.reservation)
             verdict.settle = self.settle
             if not self.settle:
                 verdict.reason = ledger_pb2.REFUSAL_INSUFFICIENT_MARGIN

@@ -124,6 +124,15 @@ async def _a_client_proves_alone_that_it_counts(it: Town, directory: Path) -> No
     assert (found.owner, found.units[0]) == (it.client.name, 900_000_000)
 
 
+async def _more_than_a_base_leaves_by_a_grant_and_not_more_than_the_limit(it: Town, edge: Edge) -> None:
+    """A partition may let out 125,000 dollars an hour without asking, the house 1,000,000."""
+    arrived = client_pb2.ConfirmDepositRequest(account=it.client.account, asset="USD", amount="1200000")
+    assert (await it.client.call("ConfirmDeposit", arrived, principal="custodian")).refusal == 0
+    assert await edge.withdraw("300000") == 0
+    assert await edge.withdraw("400000") == ledger_pb2.REFUSAL_OUTFLOW_LIMIT
+    assert await edge.withdraw("200000") == 0
+
+
 async def test_client_money_at_a_real_edge(fresh_kafka: str, tmp_path: Path) -> None:
     async with town(fresh_kafka, tmp_path / "town") as it:
         await it.client.open("1000")
@@ -132,5 +141,6 @@ async def test_client_money_at_a_real_edge(fresh_kafka: str, tmp_path: Path) -> 
             await _a_client_sees_where_its_dollars_sit(it, edge)
             await _nothing_leaves_by_a_closed_gate(it, edge)
             await _a_venue_fails_and_pays(edge)
-        await _the_ledger_says_where_everybody_s_assets_sit(it)
-        await _a_client_proves_alone_that_it_counts(it, tmp_path / "proof")
+            await _the_ledger_says_where_everybody_s_assets_sit(it)
+            await _a_client_proves_alone_that_it_counts(it, tmp_path / "proof")
+            await _more_than_a_base_leaves_by_a_grant_and_not_more_than_the_limit(it, edge)
