@@ -62,8 +62,10 @@ class Worth:
                 self._leaves(where, account)
                 continue
             for asset in sorted(now.keys() | was.keys() | expected.get(account, {}).keys()):
-                moved = now.get(asset, 0) - was.get(asset, 0) - expected.get(account, {}).get(asset, 0)
-                self._judge(where, outcome, account, asset, moved, now.get(asset, 0), may_gain=account in may_gain)
+                due = expected.get(account, {}).get(asset, 0)
+                moved = now.get(asset, 0) - was.get(asset, 0) - due
+                left = now.get(asset, 0) - max(0, due) * (account in may_gain)  # a fork may be due to who has lost all
+                self._judge(where, outcome, account, asset, moved, left, may_gain=account in may_gain)
         self._compare_lots(where, touched)
 
     def finish(self) -> None:
