@@ -151,12 +151,15 @@ def finish(draft: Draft, asked: movement_pb2.CapitalAsk) -> None:
 
 
 def _give_back(draft: Draft, granted: list[movements.Line]) -> None:
-    """Sends home what is left of grants, the last ones first; `account` names the house account that gave."""
+    """Sends home what is left of grants, the last ones first; `account` names the house account that gave.
+
+    What other shortfalls here need stays: on its way home it would be missed by one that has been told there is none.
+    """
     for each in reversed(granted):
         kind = system_kind(each.account) or SystemAccount.INSURANCE
         house = money.house(draft, kind)
         home = each.account >> 48
-        left = min(each.units, draft.balance(house, each.asset, CASH))
+        left = min(each.units, draft.balance(house, each.asset, CASH), _spare(draft, each.asset))
         if left > 0 and home != draft.state.partition:
             lines = [movements.line(house, each.asset, CASH, left)]
             giver = system_account(kind, partition=home)
