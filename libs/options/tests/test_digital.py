@@ -116,28 +116,34 @@ def test_struck_at_nothing_it_is_money_at_the_expiry() -> None:
     assert digital(0.0).delta == digital(0.0).vega == 0.0
 
 
-@pytest.mark.parametrize("strike", [0.7, 0.95, 1.0, 1.1, 1.5])
-@pytest.mark.parametrize("kind", [CALL, PUT])
-def test_quantlib_prices_it_alike_where_the_smile_is_flat(strike: float, kind: LineKind) -> None:
-    ql = pytest.importorskip("QuantLib")
-    today = ql.Date(1, 1, 2026)
-    ql.Settings.instance().evaluationDate = today
-    days, vol, rate = 90, 0.8, 0.05
-    clock = ql.Actual365Fixed()
-    curve = ql.YieldTermStructureHandle(ql.FlatForward(today, rate, clock))
-    surface = ql.BlackVolTermStructureHandle(ql.BlackConstantVol(today, ql.NullCalendar(), vol, clock))
-    process = ql.BlackProcess(ql.QuoteHandle(ql.SimpleQuote(1.0)), curve, surface)
-    payoff = ql.CashOrNothingPayoff(ql.Option.Call if kind is CALL else ql.Option.Put, strike, 1.0)
-    option = ql.VanillaOption(payoff, ql.EuropeanExercise(today + days))
-    option.setPricingEngine(ql.AnalyticEuropeanEngine(process))
-    years = days / 365.0
+# Cash or nothing on a forward of 1, 90 days, volatility 80 %, rate 5 %, by QuantLib 1.44 (AnalyticEuropeanEngine over
+# BlackProcess): kind, strike, value, delta, gamma, vega.
+QUANTLIB = [
+    (CALL, 0.7, 0.7485113996332209, 0.7768226467495587, -2.144170151544985, -0.42295959153764096),
+    (CALL, 0.95, 0.4665068751645289, 0.9895595223402288, -0.8164218667446185, -0.1610476011112673),
+    (CALL, 1.0, 0.41611593506191336, 0.9725770918707067, -0.48628854593535337, -0.09592541180094641),
+    (CALL, 1.1, 0.32644430425811377, 0.9010064238062718, 0.09367049910566697, 0.018477468316734365),
+    (CALL, 1.5, 0.1100000019303812, 0.47169150592256925, 0.9760964921176749, 0.19254506145882896),
+    (PUT, 0.7, 0.23923552112747815, -0.7768226467495587, 2.144170151544985, 0.42295959153764096),
+    (PUT, 0.95, 0.5212400455961702, -0.9895595223402288, 0.8164218667446185, 0.1610476011112673),
+    (PUT, 1.0, 0.5716309856987857, -0.9725770918707067, 0.48628854593535337, 0.09592541180094641),
+    (PUT, 1.1, 0.6613026165025854, -0.9010064238062718, -0.09367049910566697, -0.018477468316734365),
+    (PUT, 1.5, 0.8777469188303179, -0.47169150592256925, -0.9760964921176749, -0.19254506145882896),
+]
+
+
+@pytest.mark.parametrize(("kind", "strike", "value", "delta", "gamma", "vega"), QUANTLIB)
+def test_quantlib_prices_it_alike_where_the_smile_is_flat(
+    kind: LineKind, strike: float, value: float, delta: float, gamma: float, vega: float
+) -> None:
+    years = 90 / 365.0
     ours = smile_digital(
-        forward=1.0, strike=strike, years=years, vol=vol, slope=0.0, discount=math.exp(-rate * years), kind=kind
+        forward=1.0, strike=strike, years=years, vol=0.8, slope=0.0, discount=math.exp(-0.05 * years), kind=kind
     )
-    assert ours.value == pytest.approx(option.NPV(), rel=1e-12)
-    assert ours.delta == pytest.approx(option.delta(), rel=1e-10)
-    assert ours.gamma == pytest.approx(option.gamma(), rel=1e-9)
-    assert ours.vega == pytest.approx(option.vega(), rel=1e-9)
+    assert ours.value == pytest.approx(value, rel=1e-12)
+    assert ours.delta == pytest.approx(delta, rel=1e-10)
+    assert ours.gamma == pytest.approx(gamma, rel=1e-9)
+    assert ours.vega == pytest.approx(vega, rel=1e-9)
 
 
 def test_a_digital_is_not_priced_from_another_kind() -> None:
