@@ -16,7 +16,7 @@ from ballast.types.v1 import ledger_pb2 as words
 from ballast.types.v1 import lifecycle_pb2 as kinds
 from libs.common.deleveraging import Candidate, chosen, ranked
 from libs.common.ids import SystemAccount, partition_of
-from libs.common.parameters import Clearing, Instrument
+from libs.common.parameters import Instrument
 from services.collateral_management.domain import money, movements, takeovers
 from services.collateral_management.domain.draft import Draft, Refused
 from services.collateral_management.domain.state import LOTS
@@ -30,16 +30,10 @@ def deleverage_across(
     draft: Draft, body: deleveraging_pb2.DeleverageAcross, _: commands_pb2.Principal
 ) -> int | Refused:
     """Id of the episode whose account closes lots against holders of the opposite in any partition; a step of it."""
-    one = takeovers.next_step(draft, body)
-    if isinstance(one, Refused):
-        return one
-    instrument = takeovers.position_of(draft, body)
-    if isinstance(instrument, Refused):
-        return instrument
-    if instrument.clearing is not Clearing.INTERNAL:
-        return Refused(words.REFUSAL_NOT_INTERNAL, f"{instrument.symbol} is not cleared between clients")
-    if not 0 < body.mark_price <= instrument.max_price:
-        return Refused(words.REFUSAL_PRICE_OUT_OF_RANGE, f"expected a mark of 1 to {instrument.max_price}")
+    found = takeovers.deleveraged(draft, body)
+    if isinstance(found, Refused):
+        return found
+    one, instrument = found
     held = draft.balance(body.account, instrument.id, LOTS)
     if not 0 < body.lots <= abs(held):
         return Refused(words.REFUSAL_QUANTITY_OUT_OF_RANGE, f"expected 1 to {abs(held)} lots, was {body.lots}")

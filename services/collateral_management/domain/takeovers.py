@@ -26,12 +26,10 @@ def take_over_position(draft: Draft, body: lifecycle_pb2.TakeOverPosition, _: co
     The provider's account must carry them: its whole position in the instrument may be worth `taker_leverage_max` times
     what it has of the settlement asset.
     """
-    one = next_step(draft, body)
-    if isinstance(one, Refused):
-        return one
-    instrument = position_of(draft, body)
-    if isinstance(instrument, Refused):
-        return instrument
+    found = _closing(draft, body)
+    if isinstance(found, Refused):
+        return found
+    one, instrument = found
     held = draft.balance(body.account, instrument.id, LOTS)
     if not 0 < body.lots <= abs(held):
         return Refused(words.REFUSAL_NOT_REDUCING, f"expected 1 to {abs(held)} lots, was {body.lots}")
@@ -48,16 +46,10 @@ def deleverage(draft: Draft, body: lifecycle_pb2.Deleverage, _: commands_pb2.Pri
 
     What they give up at that price against the mark must not exceed the deficit by more than one lot.
     """
-    one = next_step(draft, body)
-    if isinstance(one, Refused):
-        return one
-    instrument = position_of(draft, body)
-    if isinstance(instrument, Refused):
-        return instrument
-    if instrument.clearing is not Clearing.INTERNAL:
-        return Refused(words.REFUSAL_NOT_INTERNAL, f"{instrument.symbol} is not cleared between clients")
-    if not 0 < body.mark_price <= instrument.max_price:
-        return Refused(words.REFUSAL_PRICE_OUT_OF_RANGE, f"expected a mark of 1 to {instrument.max_price}")
+    found = deleveraged(draft, body)
+    if isinstance(found, Refused):
+        return found
+    one, instrument = found
     held = draft.balance(body.account, instrument.id, LOTS)
     wanted = [(each.account, each.lots) for each in body.counterparties]
     lots = sum(part for _, part in wanted)
@@ -85,7 +77,31 @@ def deleverage(draft: Draft, body: lifecycle_pb2.Deleverage, _: commands_pb2.Pri
 _Body = lifecycle_pb2.TakeOverPosition | lifecycle_pb2.Deleverage | deleveraging_pb2.DeleverageAcross
 
 
-def next_step(draft: Draft, body: _Body) -> journal_pb2.Episode | Refused:
+def _closing(draft: Draft, body: _Body) -> tuple[journal_pb2.Episode, Instrument] | Refused:
+    """The episode whose next step this may be, and the instrument of the position that it closes."""
+    one = _next_step(draft, body)
+    if isinstance(one, Refused):
+        return one
+    instrument = _position_of(draft, body)
+    return instrument if isinstance(instrument, Refused) else (one, instrument)
+
+
+def deleveraged(
+    draft: Draft, body: lifecycle_pb2.Deleverage | deleveraging_pb2.DeleverageAcross
+) -> tuple[journal_pb2.Episode, Instrument] | Refused:
+    """The same for a position that others may have to close."""
+    found = _closing(draft, body)
+    if isinstance(found, Refused):
+        return found
+    _, instrument = found
+    if instrument.clearing is not Clearing.INTERNAL:
+        return Refused(words.REFUSAL_NOT_INTERNAL, f"{instrument.symbol} is not cleared between clients")
+    if not 0 < body.mark_price <= instrument.max_price:
+        return Refused(words.REFUSAL_PRICE_OUT_OF_RANGE, f"expected a mark of 1 to {instrument.max_price}")
+    return found
+
+
+def _next_step(draft: Draft, body: _Body) -> journal_pb2.Episode | Refused:
     """The episode whose next step this may be."""
     one = episodes.open_one(draft, body.account, body.episode)
     if isinstance(one, Refused):
@@ -98,7 +114,7 @@ def next_step(draft: Draft, body: _Body) -> journal_pb2.Episode | Refused:
     return episodes.orders_alive(draft, one) or episodes.cites_enough(draft, one, basis) or one
 
 
-def position_of(draft: Draft, body: _Body) -> Instrument | Refused:
+def _position_of(draft: Draft, body: _Body) -> Instrument | Refused:
     """The instrument of a position that may be closed at the price that is given."""
     instrument = draft.context.parameters.instrument(body.instrument)
     if instrument is None or not (instrument.is_margined or instrument.is_paid_up):
