@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ballast.types.v1 import ledger_pb2 as words
 from libs.common.config import LoadedParameters, load_parameters
 from libs.common.parameters import Parameters
 from libs.common.units import SECOND_NS
+from services.collateral_management.tests.story import Story
 
 CALL, PUT, COIN_CALL, FUTURE, INVERSE_FUTURE, DELIVERED_CALL, DELIVERED_FUTURE, DELIVERED_PUT, INTERNAL = range(31, 40)
 STRIKE = 1_500_000  # 15,000 USD
@@ -42,3 +44,9 @@ def with_dated(*more: dict[str, Any]) -> Parameters:
     content["instruments"] += [*DATED, *more]
     content["venues"][0]["instruments"] += [one["symbol"] for one in (*DATED, *more)]
     return LoadedParameters(json.dumps(content)).parameters
+
+
+def expire(story: Story, instrument: int, price: int, **fields: Any) -> words.Refusal:
+    """Refusal of a closing at the expiry."""
+    story.now_ns = max(story.now_ns, EXPIRY_S * SECOND_NS)
+    return story.do("close_instrument", instrument=instrument, price=price, mark_sequence=9, **fields).refusal

@@ -12,7 +12,8 @@ from ballast.events.v1 import movement_pb2
 from ballast.types.v1 import ledger_pb2 as words
 from libs.common.ids import SystemAccount
 from services.collateral_management.domain.state import LOSS
-from services.collateral_management.tests.story import BUY, DOLLAR, SELL, USD, Story
+from services.collateral_management.tests.shortfalls import indebted, paid
+from services.collateral_management.tests.story import DOLLAR, USD, Story
 from services.collateral_management.tests.town import Town, house
 
 FIRST, FUND, SECOND, LENDERS = (
@@ -33,26 +34,11 @@ def town() -> Iterator[Town]:
     told.verify()
 
 
-def indebted(story: Story, owed: int) -> tuple[int, int]:
-    """An account that owes whole dollars and has nothing, and its episode."""
-    account = story.account()
-    bought, sold = story.order(account, BUY, 1, 100), story.order(account, SELL, 1, 100)
-    story.fill(bought, 1, 100)
-    story.fill(sold, 1, 100, fee=owed * DOLLAR)
-    return account, story.episode(account)
-
-
 def short(story: Story, owed: int) -> int:
     """An account whose shortfall of whole dollars is being resolved."""
     account, episode = indebted(story, owed)
     assert not story.do("resolve_shortfall", account=account, episode=episode).refusal
     return account
-
-
-def paid(story: Story) -> list[tuple[int, int]]:
-    """(step, whole dollars) of the waterfalls that ran."""
-    effects = [effect for outcome in story.outcomes for effect in outcome.effects if effect.HasField("waterfall")]
-    return [(one.waterfall.step, one.waterfall.units // DOLLAR) for one in effects]
 
 
 def written_off(town: Town) -> int:

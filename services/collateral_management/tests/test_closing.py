@@ -23,6 +23,7 @@ from services.collateral_management.tests.dated import (
     FUTURE,
     INVERSE_FUTURE,
     PUT,
+    expire,
     with_dated,
 )
 from services.collateral_management.tests.ladders import climb
@@ -51,12 +52,6 @@ def story() -> Iterator[Story]:
     told = Story(PARAMETERS)
     yield told
     told.verify()
-
-
-def expire(story: Story, instrument: int, price: int, **fields: Any) -> words.Refusal:
-    """Refusal of a closing at the expiry."""
-    story.now_ns = max(story.now_ns, EXPIRY_S * SECOND_NS)
-    return story.do("close_instrument", instrument=instrument, price=price, mark_sequence=9, **fields).refusal
 
 
 # instrument, side, lots (0.01 coins; inverse 1 USD), traded at, settled at -> change of dollars and of coin units

@@ -14,11 +14,10 @@ from ballast.types.v1 import ledger_pb2 as words
 from libs.common.errors import ConfigurationError
 from libs.common.ids import SystemAccount
 from libs.common.parameters import Leg
-from libs.common.units import SECOND_NS
 from services.collateral_management.domain import positions
 from services.collateral_management.domain.payoffs import paid_up_worth
 from services.collateral_management.domain.state import CASH, DEBT, LOTS, VARIATION
-from services.collateral_management.tests.dated import CALL, EXPIRY_S, PUT
+from services.collateral_management.tests.dated import CALL, EXPIRY_S, PUT, expire
 from services.collateral_management.tests.story import BTC, BUY, COIN, DOLLAR, NORTH, SELL, USD, Story
 from services.collateral_management.tests.structured import (
     BLOCKS,
@@ -46,12 +45,6 @@ def story() -> Iterator[Story]:
     told = Story(PARAMETERS)
     yield told
     told.verify()
-
-
-def expire(story: Story, instrument: int, price: int, **fields: Any) -> words.Refusal:
-    """Refusal of a closing at the expiry."""
-    story.now_ns = max(story.now_ns, EXPIRY_S * SECOND_NS)
-    return story.do("close_instrument", instrument=instrument, price=price, mark_sequence=9, **fields).refusal
 
 
 def test_a_package_is_lots_against_one_price(story: Story) -> None:

@@ -11,7 +11,8 @@ from libs.common.ids import SystemAccount
 from libs.common.units import INDEX_ONE
 from services.collateral_management.domain.state import CASH, DEBT, LOSS, OVERDRAFT, QUOTA
 from services.collateral_management.tests.ladders import climb
-from services.collateral_management.tests.story import BTC, BUY, DOLLAR, SELL, USD, Story, pool_left_over
+from services.collateral_management.tests.shortfalls import indebted
+from services.collateral_management.tests.story import BTC, BUY, DOLLAR, USD, Story, pool_left_over
 from services.collateral_management.tests.town import Town, house
 
 BANK = 1  # home partition of the USD pool among three
@@ -34,21 +35,6 @@ def town() -> Iterator[Town]:
 def shard(story: Story, kind: int = CASH) -> int:
     """A line of the USD pool's shard."""
     return story.balance(house(SystemAccount.POOL, story.partition, USD), USD, kind)
-
-
-def indebted(story: Story, owed: int) -> tuple[int, int]:
-    """An account that owes whole dollars and has nothing, and its episode."""
-    account = story.account()
-    bought, sold = story.order(account, BUY, 1, 100), story.order(account, SELL, 1, 100)
-    story.fill(bought, 1, 100)
-    story.fill(sold, 1, 100, fee=owed * DOLLAR)
-    return account, story.episode(account)
-
-
-def paid(story: Story) -> list[tuple[int, int]]:
-    """(step, whole dollars) of the waterfalls that ran."""
-    effects = [effect for outcome in story.outcomes for effect in outcome.effects if effect.HasField("waterfall")]
-    return [(one.waterfall.step, one.waterfall.units // DOLLAR) for one in effects]
 
 
 def test_idle_units_go_to_a_shard_and_back(town: Town) -> None:

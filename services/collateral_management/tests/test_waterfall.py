@@ -13,6 +13,7 @@ from libs.common.ids import SystemAccount
 from libs.common.units import INDEX_ONE
 from services.collateral_management.domain.state import CASH, DEBT, LOSS, OVERDRAFT, SUPPLY
 from services.collateral_management.tests.ladders import climb
+from services.collateral_management.tests.shortfalls import indebted
 from services.collateral_management.tests.story import (
     BTC,
     BTC_PERP,
@@ -43,15 +44,6 @@ def story() -> Iterator[Story]:
     told = Story(replace(PARAMETERS, partitions=1))
     yield told
     told.verify()
-
-
-def indebted(story: Story, owed: int) -> tuple[int, int]:
-    """An account that owes whole dollars and has nothing, and its episode."""
-    account = story.account()
-    bought, sold = story.order(account, BUY, 1, 100), story.order(account, SELL, 1, 100)
-    story.fill(bought, 1, 100)
-    story.fill(sold, 1, 100, fee=owed * DOLLAR)
-    return account, story.episode(account)
 
 
 def resolve(story: Story, account: int, episode: int) -> list[tuple[int, int]]:
