@@ -21,11 +21,16 @@ class Legs:
     options: tuple[tuple[int, int], ...]
 
 
-def legs_of(model: Model, package: Instrument) -> Legs:
-    """The legs of a package in columns."""
+NO_LEGS = Legs((), ())
+
+
+def legs_of(model: Model, one: Instrument) -> Legs:
+    """The legs of a package in columns; none of any other instrument."""
+    if not one.legs:
+        return NO_LEGS
     return Legs(
-        units=tuple((model.asset_column[one.asset], one.amount) for one in package.legs if one.asset),
-        options=tuple((model.option_column[one.instrument], one.amount) for one in package.legs if one.instrument),
+        units=tuple((model.asset_column[leg.asset], leg.amount) for leg in one.legs if leg.asset),
+        options=tuple((model.option_column[leg.instrument], leg.amount) for leg in one.legs if leg.instrument),
     )
 
 
