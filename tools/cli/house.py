@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,7 +17,7 @@ from ballast.types.v1 import ledger_pb2
 from libs.common import rpc
 from libs.common.units import PPM, SECOND_NS, MalformedNumber, to_scaled
 from tools.cli import standing
-from tools.cli.screen import EXIT_CANNOT, EXIT_DIFFERS, EXIT_OK, console, fail, table
+from tools.cli.screen import EXIT_CANNOT, EXIT_DIFFERS, EXIT_OK, CannotAsk, answered, console, fail, table
 
 PARTITIONS_MAX = 1 << 16
 _OPERATOR = "operator"
@@ -122,23 +121,22 @@ def _metadata(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
 
 
 def _everywhere(options: argparse.Namespace, say: Say, *, done: str) -> int:
-    async def said() -> list[tuple[int, client_pb2.CommandOutcome]]:
+    async def said(channel: grpc.aio.Channel) -> list[tuple[int, client_pb2.CommandOutcome]]:
         found: list[tuple[int, client_pb2.CommandOutcome]] = []
-        async with rpc.channel(options.target) as channel:
-            stub = custody_pb2_grpc.CustodyServiceStub(channel)
-            for partition in options.partition or range(PARTITIONS_MAX):
-                try:
-                    found.append((partition, await say(stub, partition)))
-                except grpc.aio.AioRpcError as error:
-                    if found and not options.partition and _NO_PARTITION in (error.details() or ""):
-                        break  # those were all
-                    raise
+        stub = custody_pb2_grpc.CustodyServiceStub(channel)
+        for partition in options.partition or range(PARTITIONS_MAX):
+            try:
+                found.append((partition, await say(stub, partition)))
+            except grpc.aio.AioRpcError as error:
+                if found and not options.partition and _NO_PARTITION in (error.details() or ""):
+                    break  # those were all
+                raise
         return found
 
     try:
-        outcomes = asyncio.run(said())
-    except grpc.aio.AioRpcError as error:
-        return fail("house", f"{options.target}: {error.code().name}: {error.details()}", EXIT_CANNOT)
+        outcomes = answered(options, said)
+    except CannotAsk as error:
+        return fail("house", error, EXIT_CANNOT)
     status = EXIT_OK
     for partition, outcome in outcomes:
         if outcome.refusal:
@@ -152,19 +150,16 @@ def _everywhere(options: argparse.Namespace, say: Say, *, done: str) -> int:
 def run_custody(options: argparse.Namespace) -> int:
     """Exit status: 0, 2 when the edge does not answer."""
 
-    async def asked() -> api.GetCustodyResponse:
-        async with rpc.channel(options.target) as channel:
-            stub = custody_pb2_grpc.CustodyServiceStub(channel)
-            request = api.GetCustodyRequest(account=options.account)
-            answer: api.GetCustodyResponse = await stub.GetCustody(
-                request, timeout=options.timeout, metadata=_metadata(options)
-            )
-            return answer
+    async def found(channel: grpc.aio.Channel) -> api.GetCustodyResponse:
+        answer: api.GetCustodyResponse = await custody_pb2_grpc.CustodyServiceStub(channel).GetCustody(
+            api.GetCustodyRequest(account=options.account), timeout=options.timeout, metadata=_metadata(options)
+        )
+        return answer
 
     try:
-        draw(asyncio.run(asked()), console())
-    except grpc.aio.AioRpcError as error:
-        return fail("house", f"{options.target}: {error.code().name}: {error.details()}", EXIT_CANNOT)
+        draw(answered(options, found), console())
+    except CannotAsk as error:
+        return fail("house", error, EXIT_CANNOT)
     return EXIT_OK
 
 

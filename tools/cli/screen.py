@@ -40,17 +40,22 @@ def fail(verb: str, text: object, status: int) -> int:
     return status
 
 
-def ask(options: argparse.Namespace, question: Callable[[risk_pb2_grpc.RiskServiceStub, float], Awaitable[_T]]) -> _T:
-    """The answer of the RiskService at --target. Raises CannotAsk with what it said instead."""
+def answered(options: argparse.Namespace, question: Callable[[grpc.aio.Channel], Awaitable[_T]]) -> _T:
+    """The answer of the service at --target. Raises CannotAsk with what it said instead."""
 
     async def asked() -> _T:
         async with rpc.channel(options.target) as channel:
-            return await question(risk_pb2_grpc.RiskServiceStub(channel), options.timeout)
+            return await question(channel)
 
     try:
         return asyncio.run(asked())
     except grpc.aio.AioRpcError as error:
         raise CannotAsk(f"{options.target}: {error.code().name}: {error.details()}") from error
+
+
+def ask(options: argparse.Namespace, question: Callable[[risk_pb2_grpc.RiskServiceStub, float], Awaitable[_T]]) -> _T:
+    """The answer of the RiskService there. Raises CannotAsk."""
+    return answered(options, lambda channel: question(risk_pb2_grpc.RiskServiceStub(channel), options.timeout))
 
 
 def table(title: str, *columns: str) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 
 import grpc
 from rich.console import Console
@@ -12,26 +11,26 @@ from rich.markup import escape
 from ballast.api.v1 import client_pb2, client_pb2_grpc
 from ballast.types.v1 import ledger_pb2
 from libs.common import rpc
-from tools.cli.screen import EXIT_CANNOT, EXIT_OK, console, fail, table
+from tools.cli.screen import EXIT_CANNOT, EXIT_OK, CannotAsk, answered, console, fail, table
 
 
 def run(options: argparse.Namespace) -> int:
     """Exit status: 0, 2 when the edge does not answer."""
 
-    async def asked() -> client_pb2.ClientServiceGetAccountResponse:
-        async with rpc.channel(options.target) as channel:
-            stub = client_pb2_grpc.ClientServiceStub(channel)
-            request = client_pb2.ClientServiceGetAccountRequest(account=options.account)
-            metadata = ((rpc.PRINCIPAL_KEY, options.principal),)
-            answer: client_pb2.ClientServiceGetAccountResponse = await stub.GetAccount(
-                request, timeout=options.timeout, metadata=metadata
-            )
-            return answer
+    async def found(channel: grpc.aio.Channel) -> client_pb2.ClientServiceGetAccountResponse:
+        answer: client_pb2.ClientServiceGetAccountResponse = await client_pb2_grpc.ClientServiceStub(
+            channel
+        ).GetAccount(
+            client_pb2.ClientServiceGetAccountRequest(account=options.account),
+            timeout=options.timeout,
+            metadata=((rpc.PRINCIPAL_KEY, options.principal),),
+        )
+        return answer
 
     try:
-        draw(asyncio.run(asked()), console())
-    except grpc.aio.AioRpcError as error:
-        return fail("house", f"{options.target}: {error.code().name}: {error.details()}", EXIT_CANNOT)
+        draw(answered(options, found), console())
+    except CannotAsk as error:
+        return fail("house", error, EXIT_CANNOT)
     return EXIT_OK
 
 
